@@ -32,6 +32,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "app.changes",
     "orders",
 ]
 
@@ -88,6 +89,12 @@ def database(url: str) -> dict[str, Any]:
 
 DATABASES = {"default": database(DATABASE_URL)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# The tables whose changes reach subscribers; what a subscription reads must be among them.
+LIVE_MODELS = ["orders.Order", "auth.User"]
+
+# Where LISTEN works, if that is not DATABASE_URL: it does not through a transaction pooler.
+DATABASE_LISTEN_URL = env.str("DATABASE_LISTEN_URL", "")
 
 # Language and time --------------------------------------------------------------------------------
 
