@@ -96,6 +96,32 @@ LIVE_MODELS = ["orders.Order", "auth.User"]
 # Where LISTEN works, if that is not DATABASE_URL: it does not through a transaction pooler.
 DATABASE_LISTEN_URL = env.str("DATABASE_LISTEN_URL", "")
 
+# GraphQL ------------------------------------------------------------------------------------------
+
+# Lets everybody see and change everything: for demonstrations only.
+OPEN_ACCESS = env.bool("OPEN_ACCESS", False)
+if OPEN_ACCESS and not DEBUG:
+    raise ImproperlyConfigured(
+        "OPEN_ACCESS gives everybody everybody's data, so it needs DEBUG=true as well. "
+        "Unset OPEN_ACCESS in production."
+    )
+
+# Other origins whose pages may use the API with the viewer's cookies, as https://example.org.
+CORS_ALLOWED_ORIGINS: list[str] = env.list("CORS_ALLOWED_ORIGINS", [])
+CORS_ALLOWED_ORIGINS = [origin.rstrip("/") for origin in CORS_ALLOWED_ORIGINS]
+
+GRAPHQL_MAX_MESSAGE_BYTES = env.int("GRAPHQL_MAX_MESSAGE_BYTES", 256 * 1024)
+GRAPHQL_MAX_DOCUMENT_TOKENS = env.int("GRAPHQL_MAX_DOCUMENT_TOKENS", 2000)
+GRAPHQL_MAX_DOCUMENT_DEPTH = env.int("GRAPHQL_MAX_DOCUMENT_DEPTH", 20)
+GRAPHQL_MAX_DOCUMENT_FIELDS = env.int("GRAPHQL_MAX_DOCUMENT_FIELDS", 500)
+GRAPHQL_MAX_CACHED_DOCUMENTS = env.int("GRAPHQL_MAX_CACHED_DOCUMENTS", 500)
+GRAPHQL_MAX_CONNECTIONS = env.int("GRAPHQL_MAX_CONNECTIONS", 20_000)
+GRAPHQL_MAX_OPERATIONS = env.int("GRAPHQL_MAX_OPERATIONS", 100)
+GRAPHQL_CONNECTION_INIT_SECONDS = env.float("GRAPHQL_CONNECTION_INIT_SECONDS", 10.0)
+GRAPHQL_PING_SECONDS = env.float("GRAPHQL_PING_SECONDS", 25.0)
+GRAPHQL_PONG_SECONDS = env.float("GRAPHQL_PONG_SECONDS", 10.0)
+GRAPHQL_SEND_SECONDS = env.float("GRAPHQL_SEND_SECONDS", 20.0)
+
 # Language and time --------------------------------------------------------------------------------
 
 LANGUAGE_CODE = "en-us"

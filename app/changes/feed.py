@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Protocol, Self
 from weakref import WeakSet
 
@@ -53,7 +54,10 @@ class Watch:
 
 
 class Feed:
-    """The process's one listener for changes in the database `using`."""
+    """The process's one listener for changes in the database `using`.
+
+    An asynchronous context manager: within it, the feed follows the database.
+    """
 
     def __init__(self, backend: Backend, using: str = DEFAULT_DB_ALIAS) -> None:
         self.is_connected = False
@@ -90,7 +94,16 @@ class Feed:
             if tables is None or not tables.isdisjoint(watch.tables):
                 watch.wake()
 
-    async def run(self) -> None:
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._run(), name="change feed")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+
+    async def _run(self) -> None:
         """Follow the database for ever; whatever fails is tried again, less and less often."""
         attempt = 0
         while True:
@@ -107,7 +120,7 @@ class Feed:
                 attempt += 1
                 longest = min(LONGEST_PAUSE_SECONDS, 0.1 * 2**attempt)
                 # Jitter, so that many processes do not return to a database in one moment.
-                await asyncio.sleep(longest * random.uniform(0.5, 1))  # noqa: S311
+                await asyncio.sleep(longest * random.uniform(0.5, 1))
 
 
 def backend_for(using: str) -> Backend:

@@ -1,0 +1,56 @@
+# The commands of the project. `make` alone lists them.
+
+PORT ?= 8000
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help run test test-sqlite test-postgresql check format lock clean
+
+help: ## List the commands
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
+
+run: $(BIN)/.installed ## Serve the demo at http://127.0.0.1:8000 (PORT= for another)
+	@DEBUG=true OPEN_ACCESS=true $(BIN)/python manage.py rundemo --port $(PORT)
+
+test: test-sqlite test-postgresql ## Run all tests, on SQLite and on PostgreSQL
+
+test-sqlite test-postgresql: test-%: $(BIN)/.installed-dev ## Run the tests on one database
+	$(BIN)/python -m pytest --database $*
+
+check: $(BIN)/.installed-dev ## Everything that needs no running program: format, lint, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	DEBUG=true $(BIN)/mypy
+	$(BIN)/lint-imports
+	SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(60))') \
+		$(BIN)/python manage.py check --deploy --fail-level WARNING
+	DEBUG=true $(BIN)/python manage.py makemigrations --check --dry-run
+
+format: $(BIN)/.installed-dev ## Format the code and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: $(BIN)/python ## Choose the newest allowed versions and write requirements*.txt
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-header --upgrade \
+		--quiet --output-file requirements.txt
+	$(BIN)/uv pip compile pyproject.toml --group dev --universal --generate-hashes --no-header \
+		--upgrade --quiet --constraint requirements.txt --output-file requirements-dev.txt
+
+clean: ## Remove what was installed and built; the database stays
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage* htmlcov
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one with PYTHON=")'
+	$(PYTHON) -m venv .venv
+
+$(BIN)/.installed: requirements.txt | $(BIN)/python
+	@echo "Installing what the server needs into .venv ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@touch $@
+
+$(BIN)/.installed-dev: requirements-dev.txt | $(BIN)/python
+	@echo "Installing what the tests need into .venv ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@ $(BIN)/.installed
