@@ -25,6 +25,14 @@ if not SECRET_KEY:
 ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", [])
 
+# Whether browsers reach the site by HTTPS, as they must where people sign in. The scheme comes
+# from uvicorn, which believes X-Forwarded-Proto of the proxies named in FORWARDED_ALLOW_IPS.
+HTTPS = env.bool("HTTPS", not DEBUG)
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
+SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", 3600) if HTTPS else 0
+# Whether other subdomains are on HTTPS too, only the domain's owner knows.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
+
 INSTALLED_APPS = [
     "django.contrib.admin",
     "django.contrib.auth",
@@ -47,6 +55,16 @@ MIDDLEWARE = [
 ]
 
 ROOT_URLCONF = "app.web.urls"
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
 
 TEMPLATES = [
     {
@@ -131,3 +149,17 @@ USE_TZ = True
 # Static files -------------------------------------------------------------------------------------
 
 STATIC_URL = "/static/"
+
+# Logging ------------------------------------------------------------------------------------------
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": "WARNING"},
+    "loggers": {
+        name: {"level": env.str("LOG_LEVEL", "INFO").upper()}
+        for name in ("app", "orders", "django")
+    },
+}
