@@ -98,3 +98,9 @@ USE_TZ = True
 # Static files -------------------------------------------------------------------------------------
 
 STATIC_URL = "/static/"
+
+# Pages --------------------------------------------------------------------------------------------
+
+BOARD = env.bool("BOARD", DEBUG)
+PLAYGROUND = env.bool("PLAYGROUND", DEBUG)
+PAGES_DIR = BASE_DIR / "frontend" / "dist"
