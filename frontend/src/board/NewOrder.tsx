@@ -43,15 +43,13 @@ export function NewOrder({ usernames }: { usernames: string[] }) {
         ))}
       </datalist>
       <label>
-        <span>Date</span>
+        <span>Date, if not today</span>
         <input
           type="date"
           name="date"
           value={date}
           onChange={(event) => setDate(event.target.value)}
-          aria-describedby="new-date"
         />
-        <small id="new-date">today, if left empty</small>
       </label>
       <label className="check">
         <input
@@ -60,7 +58,7 @@ export function NewOrder({ usernames }: { usernames: string[] }) {
           checked={isPaid}
           onChange={(event) => setIsPaid(event.target.checked)}
         />
-        <span>Already paid</span>
+        <span>Paid</span>
       </label>
       <button className="primary" type="submit" aria-disabled={isActing}>
         Create order
