@@ -1,11 +1,10 @@
-"""Serve what `frontend/` is built into: the live board, and the playground for browsers."""
+"""Serve what `frontend/` is built into: the live board, and the playground."""
 
 import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 from django.conf import settings
-from django.http import HttpRequest
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
@@ -21,14 +20,6 @@ STRICT = (
 # Monaco, the playground's editor, inserts style elements and places its lines by style attributes;
 # its icons and fonts are data: URLs. Scripts stay as strict as on the board.
 MONACO = f"{STRICT}; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self' data:"
-
-# The protocol's types come first, so that they win a tie, as in curl's `Accept: */*`.
-MEDIA_TYPES = [
-    "application/graphql-response+json",
-    "application/json",
-    "text/event-stream",
-    "text/html",
-]
 
 
 def security_headers(policy: str = STRICT) -> dict[str, str]:
@@ -105,13 +96,9 @@ async def board(_: Request) -> Response:
     return BOARD.response()
 
 
-def playground(request: Request) -> Response | None:
-    """The playground, if it is on and the client would rather have HTML than the protocol."""
-    if not PLAYGROUND.is_on or request.method not in {"GET", "HEAD"}:
-        return None
-    asked = HttpRequest()
-    asked.META["HTTP_ACCEPT"] = request.headers.get("Accept", "*/*")
-    return PLAYGROUND.response() if asked.get_preferred_type(MEDIA_TYPES) == "text/html" else None
+def playground(_: Request) -> Response | None:
+    """What a browser that opens the endpoint gets; None where that is the protocol's to answer."""
+    return PLAYGROUND.response() if PLAYGROUND.is_on else None
 
 
 def missing(pages: list[Page]) -> str:

@@ -1,11 +1,13 @@
 import { useState } from "react";
 
+import { needsSignIn } from "../errors";
 import { NEWEST, ORDERS, type Order, type OrderState } from "../operations";
 import { ConnectionPill } from "./ConnectionPill";
 import { NewestOrder } from "./NewestOrder";
 import { NewOrder } from "./NewOrder";
 import { OrderList } from "./OrderList";
 import { Problem } from "./Problem";
+import { SIGN_IN, SignIn } from "./SignIn";
 import { useLive } from "./useLive";
 import { useUsernames } from "./useUsernames";
 
@@ -31,25 +33,31 @@ export function Board() {
         </p>
         <nav aria-label="Elsewhere">
           {isPlaygroundOn && <a href="/graphql/">Playground</a>}
-          <a href="/admin/login/?next=/">Sign in</a>
+          <a href={SIGN_IN}>Sign in</a>
         </nav>
         <ConnectionPill />
       </header>
       <main>
         <h1 className="visually-hidden">Live orders</h1>
-        <div className="aside">
-          <NewestOrder order={newest.data?.getOrder} complaint={newest.complaint} />
-          <NewOrder usernames={usernames} />
-        </div>
-        <section className="orders" aria-labelledby="orders">
-          <OrderList orders={orders} isStale={list.isLoading} state={state} onState={setState} />
-          <Problem complaint={list.complaint} />
-          {orders && orders.length >= first && first < MOST && (
-            <button className="more" type="button" onClick={() => setFirst(MOST)}>
-              Show up to {MOST}
-            </button>
-          )}
-        </section>
+        {list.complaint && needsSignIn(list.complaint) ? (
+          <SignIn complaint={list.complaint} />
+        ) : (
+          <>
+            <div className="aside">
+              <NewestOrder order={newest.data?.getOrder} complaint={newest.complaint} />
+              <NewOrder usernames={usernames} />
+            </div>
+            <section className="orders" aria-labelledby="orders">
+              <OrderList orders={orders} isStale={list.isLoading} state={state} onState={setState} />
+              <Problem complaint={list.complaint} />
+              {orders && orders.length >= first && first < MOST && (
+                <button className="more" type="button" onClick={() => setFirst(MOST)}>
+                  Show up to {MOST}
+                </button>
+              )}
+            </section>
+          </>
+        )}
       </main>
       <footer>
         <p>

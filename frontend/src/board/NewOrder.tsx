@@ -1,5 +1,6 @@
 import { useState, type FormEvent } from "react";
 
+import type { Complaint } from "../errors";
 import { CREATE } from "../operations";
 import { Problem } from "./Problem";
 import { useAct } from "./useAct";
@@ -8,7 +9,7 @@ export function NewOrder({ usernames }: { usernames: string[] }) {
   const [username, setUsername] = useState("");
   const [date, setDate] = useState("");
   const [isPaid, setIsPaid] = useState(false);
-  const { act, isActing, complaint } = useAct(CREATE);
+  const { act, isActing, complaint } = useAct(CREATE, explain);
 
   function submit(event: FormEvent) {
     event.preventDefault();
@@ -66,4 +67,10 @@ export function NewOrder({ usernames }: { usernames: string[] }) {
       <Problem complaint={complaint} id="new-problem" />
     </form>
   );
+}
+
+/** Nobody is signed in, and the order is for nobody else. */
+function explain(complaint: Complaint, { username }: { username: string | null }): Complaint {
+  if (complaint.code !== "BAD_USER_INPUT" || username !== null) return complaint;
+  return { sentence: "Say whose order it is, or sign in.", code: "UNAUTHENTICATED" };
 }

@@ -1,4 +1,5 @@
-import type { Complaint } from "../errors";
+import { needsSignIn, type Complaint } from "../errors";
+import { SIGN_IN } from "./SignIn";
 
 /** What went wrong, where it went wrong, and the way on if there is one. */
 export function Problem({ complaint, id }: { complaint: Complaint | undefined; id?: string }) {
@@ -6,10 +7,10 @@ export function Problem({ complaint, id }: { complaint: Complaint | undefined; i
   return (
     <p className="problem" role="alert" id={id}>
       {complaint.sentence}
-      {complaint.needsSignIn && (
+      {needsSignIn(complaint) && (
         <>
           {" "}
-          <a href="/admin/login/?next=/">Sign in</a>
+          <a href={SIGN_IN}>Sign in</a>
         </>
       )}
     </p>

@@ -13,6 +13,7 @@ interface Act<Variables> {
 
 export function useAct<Data, Variables extends OperationVariables>(
   document: TypedDocumentNode<Data, Variables>,
+  explain?: (complaint: Complaint, variables: Variables) => Complaint,
 ): Act<Variables> {
   const [mutate, { loading }] = useMutation<Data, OperationVariables>(document);
   const [trouble, setTrouble] = useState<Complaint>();
@@ -24,7 +25,8 @@ export function useAct<Data, Variables extends OperationVariables>(
       await mutate({ variables });
       return true;
     } catch (error) {
-      setTrouble(complaint(error));
+      const trouble = complaint(error);
+      setTrouble(explain?.(trouble, variables) ?? trouble);
       return false;
     }
   }

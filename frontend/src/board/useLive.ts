@@ -2,7 +2,7 @@ import type { OperationVariables, TypedDocumentNode } from "@apollo/client";
 import { useSubscription } from "@apollo/client/react";
 import { useEffect, useState } from "react";
 
-import { complaint, type Complaint } from "../errors";
+import { complaint, needsSignIn, type Complaint } from "../errors";
 
 const RESTART_AFTER_MS = 3_000;
 
@@ -28,7 +28,7 @@ export function useLive<Data, Variables extends OperationVariables>(
   if (data && data !== shown) setShown(data as Data);
 
   const trouble = error && complaint(error);
-  const mustRestart = hasEnded || (trouble !== undefined && !trouble.needsSignIn);
+  const mustRestart = hasEnded || (trouble !== undefined && !needsSignIn(trouble));
   useEffect(() => {
     if (!mustRestart) return;
     const timer = setTimeout(() => {

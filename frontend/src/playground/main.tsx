@@ -19,14 +19,12 @@ const fetcher = createGraphiQLFetcher({
   enableIncrementalDelivery: false,
 });
 
-const query = new URLSearchParams(location.search).get("query");
 const isBoardOn = document.documentElement.dataset["pages"]?.includes("board");
 
 createRoot(document.getElementById("root")!).render(
   <GraphiQL
     fetcher={fetcher}
     defaultTabs={examples}
-    {...(query && { initialQuery: query })}
     shouldPersistHeaders={false}
   >
     <GraphiQL.Logo>

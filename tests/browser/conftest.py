@@ -1,0 +1,122 @@
+"""Chromium at the pages of a real server, with an eye on what it must not do."""
+
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+
+from tests.browser.site import Site, create_database
+from tests.server import ROOT
+
+CHROMIUM_NAMES = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"]
+CHROMIUM_FLAGS = [
+    "--no-sandbox",  # Chromium refuses to sandbox for root, as which CI runs.
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    path = next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
+    if path is None:
+        pytest.exit(
+            "The browser tests need Chromium: `apt-get install chromium` brings it on Debian.",
+            returncode=1,
+        )
+    if not (ROOT / "frontend" / "dist" / "board.html").exists():
+        pytest.exit("The browser tests need built pages: `make pages`.", returncode=1)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def created_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("browser") / "created.sqlite3"
+    create_database(path)
+    return path
+
+
+@pytest.fixture
+def database(created_database: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(created_database, tmp_path / "db.sqlite3"))
+
+
+@pytest.fixture
+def site(database: Path) -> Iterator[Site]:
+    with Site(database) as site:
+        yield site
+
+
+@dataclass
+class Watch:
+    """What pages did that they must not do. A test may expect some of the browser's errors."""
+
+    foreign: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    expected: list[str] = field(default_factory=list)
+
+    def over(self, page: Page, origin: str) -> None:
+        def note_request(request: Request) -> None:
+            if not request.url.startswith((f"{origin}/", "data:", "blob:")):
+                self.foreign.append(request.url)
+
+        def note_message(message: ConsoleMessage) -> None:
+            if message.type in {"error", "warning"}:
+                self.errors.append(message.text)
+
+        page.on("request", note_request)
+        page.on("websocket", lambda socket: self._note_socket(socket.url, origin))
+        page.on("console", note_message)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+
+    def _note_socket(self, url: str, origin: str) -> None:
+        if not url.startswith(f"{origin.replace('http', 'ws', 1)}/"):
+            self.foreign.append(url)
+
+    @property
+    def unexpected(self) -> list[str]:
+        return [e for e in self.errors if not any(re.search(p, e) for p in self.expected)]
+
+
+@pytest.fixture
+def watch() -> Iterator[Watch]:
+    """After each test: no request left the origin, and the console had no error or warning.
+
+    What a Content-Security-Policy stops, Chromium reports in the console as an error.
+    """
+    watch = Watch()
+    yield watch
+    assert watch.foreign == []
+    assert watch.unexpected == []
+
+
+Visit = Callable[..., Page]
+
+
+@pytest.fixture
+def visit(chromium: Browser, watch: Watch) -> Iterator[Visit]:
+    """Open an address as somebody new would: `visit(site.origin)`, with context options."""
+    contexts = []
+
+    def visit(url: str, **options: object) -> Page:
+        context = chromium.new_context(**options)  # type: ignore[arg-type]
+        contexts.append(context)
+        page = context.new_page()
+        watch.over(page, "/".join(url.split("/")[:3]))
+        page.goto(url)
+        return page
+
+    yield visit
+    for context in contexts:
+        context.close()
