@@ -22,8 +22,16 @@ if not SECRET_KEY:
         'deployment knows: python -c "import secrets; print(secrets.token_urlsafe(50))" makes one. '
         "Set DEBUG=true instead to try things out."
     )
-ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
-CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", [])
+ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
+CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", [])
+
+# Whether browsers reach the site by HTTPS, as they must where people sign in. The scheme comes
+# from uvicorn, which believes X-Forwarded-Proto of the proxies named in FORWARDED_ALLOW_IPS.
+HTTPS = env.bool("HTTPS", not DEBUG)
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
+SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", 3600) if HTTPS else 0
+# Whether other subdomains are on HTTPS too, only the domain's owner knows.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 
 INSTALLED_APPS = [
     "django.contrib.admin",
@@ -32,6 +40,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "app.changes",
     "orders",
 ]
 
@@ -46,6 +55,16 @@ MIDDLEWARE = [
 ]
 
 ROOT_URLCONF = "app.web.urls"
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
 
 TEMPLATES = [
     {
@@ -89,6 +108,38 @@ def database(url: str) -> dict[str, Any]:
 DATABASES = {"default": database(DATABASE_URL)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
+# The tables whose changes reach subscribers; what a subscription reads must be among them.
+LIVE_MODELS = ["orders.Order", "auth.User"]
+
+# Where LISTEN works, if that is not DATABASE_URL: it does not through a transaction pooler.
+DATABASE_LISTEN_URL = env.str("DATABASE_LISTEN_URL", "")
+
+# GraphQL ------------------------------------------------------------------------------------------
+
+# Lets everybody see and change everything: for demonstrations only.
+OPEN_ACCESS = env.bool("OPEN_ACCESS", False)
+if OPEN_ACCESS and not DEBUG:
+    raise ImproperlyConfigured(
+        "OPEN_ACCESS gives everybody everybody's data, so it needs DEBUG=true as well. "
+        "Unset OPEN_ACCESS in production."
+    )
+
+# Other origins whose pages may use the API with the viewer's cookies, as https://example.org.
+CORS_ALLOWED_ORIGINS: list[str] = env.list("CORS_ALLOWED_ORIGINS", [])
+CORS_ALLOWED_ORIGINS = [origin.rstrip("/") for origin in CORS_ALLOWED_ORIGINS]
+
+GRAPHQL_MAX_MESSAGE_BYTES = env.int("GRAPHQL_MAX_MESSAGE_BYTES", 256 * 1024)
+GRAPHQL_MAX_DOCUMENT_TOKENS = env.int("GRAPHQL_MAX_DOCUMENT_TOKENS", 2000)
+GRAPHQL_MAX_DOCUMENT_DEPTH = env.int("GRAPHQL_MAX_DOCUMENT_DEPTH", 20)
+GRAPHQL_MAX_DOCUMENT_FIELDS = env.int("GRAPHQL_MAX_DOCUMENT_FIELDS", 500)
+GRAPHQL_MAX_CACHED_DOCUMENTS = env.int("GRAPHQL_MAX_CACHED_DOCUMENTS", 500)
+GRAPHQL_MAX_CONNECTIONS = env.int("GRAPHQL_MAX_CONNECTIONS", 20_000)
+GRAPHQL_MAX_OPERATIONS = env.int("GRAPHQL_MAX_OPERATIONS", 100)
+GRAPHQL_CONNECTION_INIT_SECONDS = env.float("GRAPHQL_CONNECTION_INIT_SECONDS", 10.0)
+GRAPHQL_PING_SECONDS = env.float("GRAPHQL_PING_SECONDS", 25.0)
+GRAPHQL_PONG_SECONDS = env.float("GRAPHQL_PONG_SECONDS", 10.0)
+GRAPHQL_SEND_SECONDS = env.float("GRAPHQL_SEND_SECONDS", 20.0)
+
 # Language and time --------------------------------------------------------------------------------
 
 LANGUAGE_CODE = "en-us"
@@ -101,6 +152,21 @@ STATIC_URL = "/static/"
 
 # Pages --------------------------------------------------------------------------------------------
 
+# The live board at /, and GraphiQL for browsers at /graphql/: for development, unless asked for.
 BOARD = env.bool("BOARD", DEBUG)
 PLAYGROUND = env.bool("PLAYGROUND", DEBUG)
 PAGES_DIR = BASE_DIR / "frontend" / "dist"
+
+# Logging ------------------------------------------------------------------------------------------
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": "WARNING"},
+    "loggers": {
+        name: {"level": env.str("LOG_LEVEL", "INFO").upper()}
+        for name in ("app", "orders", "django")
+    },
+}

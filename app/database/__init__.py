@@ -1,0 +1,1 @@
+"""Django's ORM, awaited: a package that knows nothing of the project around it."""

@@ -1,0 +1,70 @@
+"""Hear of commits to PostgreSQL, of whatever process, through LISTEN."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+import psycopg
+from django.conf import settings
+from django.db import connections
+from psycopg.conninfo import conninfo_to_dict
+
+from app.changes.triggers import CHANNEL, TABLES_WITH_TRIGGER, missing
+
+logger = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT_SECONDS = 10
+HEARTBEAT_SECONDS = 15
+HEARTBEAT_TIMEOUT_SECONDS = 5
+
+
+class PostgreSQLBackend:
+    """Follows the database `using` on one connection of its own, which runs nothing else."""
+
+    def __init__(self, using: str) -> None:
+        self._using = using
+
+    async def changes(self) -> AsyncIterator[frozenset[str] | None]:
+        """Yield None on listening, then the one table that each notification names.
+
+        Notifications sent while nobody listened are lost by design
+        (https://www.postgresql.org/docs/current/sql-listen.html): LISTEN comes first, then
+        None tells that everything may have changed.
+        """
+        async with await self._connect() as connection:
+            await connection.execute(f"LISTEN {CHANNEL}")
+            await self._report_missing_triggers(connection)
+            yield None
+            while True:
+                async for notification in connection.notifies(timeout=HEARTBEAT_SECONDS):
+                    yield frozenset((notification.payload,))
+                # A half-open connection is silent: only a question finds it out.
+                async with asyncio.timeout(HEARTBEAT_TIMEOUT_SECONDS):
+                    await connection.execute("SELECT 1")
+
+    async def _connect(self) -> psycopg.AsyncConnection[Any]:
+        async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
+            return await psycopg.AsyncConnection.connect(
+                **self._parameters(), autocommit=True, application_name="change feed"
+            )
+
+    def _parameters(self) -> dict[str, Any]:
+        # LISTEN does not work through a pooler in transaction mode: it may need a way around.
+        if settings.DATABASE_LISTEN_URL:
+            return dict(conninfo_to_dict(settings.DATABASE_LISTEN_URL))
+        config = connections[self._using].settings_dict
+        names = {"NAME": "dbname", "USER": "user", "PASSWORD": "password", "HOST": "host"}
+        names["PORT"] = "port"
+        parameters = {ours: config[theirs] for theirs, ours in names.items() if config.get(theirs)}
+        libpq = {"sslmode", "sslrootcert", "sslcert", "sslkey", "service", "passfile", "options"}
+        return parameters | {k: v for k, v in config["OPTIONS"].items() if k in libpq}
+
+    async def _report_missing_triggers(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        cursor = await connection.execute(TABLES_WITH_TRIGGER)
+        present = [name for (name,) in await cursor.fetchall()]
+        if tables := missing(present, self._using):
+            logger.error(
+                "Change feed: %s will not announce changes: no trigger there. Run migrate.",
+                ", ".join(sorted(tables)),
+            )

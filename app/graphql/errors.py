@@ -1,0 +1,94 @@
+"""What a client learns of an error: a message, a stable `extensions.code`, and no more."""
+
+import logging
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.db import DatabaseError, DataError, InterfaceError, OperationalError
+from graphql import GraphQLError
+
+logger = logging.getLogger(__name__)
+
+
+class ClientError(GraphQLError):
+    """An error whose message is meant for the client."""
+
+    code: ClassVar[str]
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, extensions={"code": self.code})
+
+
+class BadUserInputError(ClientError):
+    """An argument's value makes no sense."""
+
+    code = "BAD_USER_INPUT"
+
+
+class NotFoundError(ClientError):
+    """What was asked for does not exist, or not for this viewer."""
+
+    code = "NOT_FOUND"
+
+
+class UnauthenticatedError(ClientError):
+    """The viewer has to sign in first."""
+
+    code = "UNAUTHENTICATED"
+
+
+class ForbiddenError(ClientError):
+    """The viewer is known and may not do this."""
+
+    code = "FORBIDDEN"
+
+
+class TooManyOperationsError(ClientError):
+    """The connection runs as many operations as it may."""
+
+    code = "TOO_MANY_OPERATIONS"
+
+
+PARSE_FAILED = "GRAPHQL_PARSE_FAILED"
+VALIDATION_FAILED = "GRAPHQL_VALIDATION_FAILED"
+
+
+def cause_of(error: Exception) -> Exception:
+    """The exception that a resolver or source raised, under what graphql-core wrapped it in."""
+    while isinstance(error, GraphQLError) and error.original_error is not None:
+        error = error.original_error
+    return error
+
+
+def is_transient(error: Exception) -> bool:
+    """Whether the database was away or busy, so that trying again makes sense."""
+    return isinstance(cause_of(error), (OperationalError, InterfaceError))
+
+
+def format_error(error: GraphQLError) -> dict[str, Any]:
+    """The error as GraphQL's response format has it (https://spec.graphql.org/draft/#sec-Errors).
+
+    An error that no client could have caused is logged, and described only under DEBUG.
+    """
+    formatted: dict[str, Any] = dict(error.formatted)
+    cause = cause_of(error)
+    if not isinstance(cause, GraphQLError):
+        message, code = _explain(cause)
+        formatted["message"] = message
+        formatted["extensions"] = {"code": code}
+    elif "code" not in (cause.extensions or {}):
+        formatted["extensions"] = {"code": BadUserInputError.code, **(cause.extensions or {})}
+    return formatted
+
+
+def _explain(cause: Exception) -> tuple[str, str]:
+    if isinstance(cause, (DataError, UnicodeEncodeError)):
+        logger.warning("A value did not fit into the database: %s", cause)
+        return "A value does not fit into the database.", BadUserInputError.code
+    if isinstance(cause, DatabaseError | InterfaceError) and is_transient(cause):
+        logger.error("The database did not answer: %s", str(cause).strip())
+        message = "The database does not answer at the moment. Try again later."
+        return (f"{message} {cause}" if settings.DEBUG else message), "SERVICE_UNAVAILABLE"
+    logger.error("A resolver failed: %r", cause, exc_info=cause)
+    message = f"{type(cause).__name__}: {cause}" if settings.DEBUG else "Internal server error."
+    return message, "INTERNAL_SERVER_ERROR"

@@ -1,0 +1,36 @@
+"""How much a client may ask for; beyond it comes a clear error."""
+
+from dataclasses import dataclass, fields
+from typing import Self
+
+from django.conf import settings
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Each field is the setting `GRAPHQL_` + its name in capitals."""
+
+    max_message_bytes: int
+    """Of a request's body, a URL's query string, or a WebSocket message."""
+    max_document_tokens: int
+    max_document_depth: int
+    """Nested selections, those in fragments included."""
+    max_document_fields: int
+    """Fields selected, each spread of a fragment counted anew: bounds what aliases multiply."""
+    max_cached_documents: int
+    max_connections: int
+    """WebSockets and event streams open in one process."""
+    max_operations: int
+    """Queries, mutations and subscriptions running at once on one WebSocket."""
+    connection_init_seconds: float
+    ping_seconds: float
+    """Between the server's pings or keep-alive comments."""
+    pong_seconds: float
+    """How long a pong may take."""
+    send_seconds: float
+    """How long a client may leave what is sent to it unread."""
+
+    @classmethod
+    def from_settings(cls) -> Self:
+        """The limits that Django's settings give."""
+        return cls(**{f.name: getattr(settings, f"GRAPHQL_{f.name.upper()}") for f in fields(cls)})

@@ -1,0 +1,92 @@
+"""Accept or refuse a WebSocket, and close it as its subprotocol wants."""
+
+import asyncio
+import logging
+
+from ariadne.asgi.handlers import GraphQLWebsocketHandlerBase
+from django.db import DatabaseError
+from starlette.datastructures import Headers
+from starlette.types import Receive, Scope, Send
+
+from app.graphql.connection import Connection
+from app.graphql.engine import Engine
+from app.graphql.link import CLOSE_SECONDS, CloseError, abort
+from app.graphql.origin import is_origin_allowed
+from app.graphql.subprotocols import SUBPROTOCOLS
+
+logger = logging.getLogger(__name__)
+
+
+class WebSocketHandler(GraphQLWebsocketHandlerBase):
+    """Serves `graphql-transport-ws` and the legacy `graphql-ws` at one address."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__()
+        self._engine = engine
+
+    async def handle_websocket(self, websocket: object) -> None:
+        """Not offered: `handle` takes the ASGI call itself."""
+        raise NotImplementedError
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one WebSocket from its handshake to its end."""
+        client = "{}:{}".format(*(scope.get("client") or ("?", "?")))
+        headers = Headers(scope=scope)
+        await receive()  # websocket.connect
+        if not is_origin_allowed(headers):
+            origin, host = headers.get("origin"), headers.get("host")
+            logger.warning("WebSocket of %s refused: origin %r at host %r", client, origin, host)
+            await _refuse(scope, send, 403, "This origin is not allowed here.")
+        else:
+            await self._serve(scope, receive, send, headers.get("cookie", ""), client)
+
+    async def _serve(
+        self, scope: Scope, receive: Receive, send: Send, cookies: str, client: str
+    ) -> None:
+        try:
+            context = await self._engine.context_for(cookies)
+        except DatabaseError as error:
+            logger.error("WebSocket of %s refused: no viewer: %s", client, error)  # noqa: TRY400
+            await _refuse(scope, send, 503, "The database does not answer. Try again later.")
+            return
+        offered = scope["subprotocols"]
+        subprotocol = next((SUBPROTOCOLS[name] for name in offered if name in SUBPROTOCOLS), None)
+        if subprotocol is None:
+            await send({"type": "websocket.accept"})
+            await _close(send, CloseError(4406, "Subprotocol not acceptable"), client)
+            return
+        if self._engine.connections.is_full:
+            logger.warning("WebSocket of %s refused: too many connections", client)
+            await _refuse(scope, send, 503, "Too many connections. Try again later.")
+            return
+        connection = Connection(self._engine, context, subprotocol)
+        self._engine.connections.add(connection)
+        try:
+            await send({"type": "websocket.accept", "subprotocol": subprotocol.name})
+            end = await connection.run(receive, send)
+        finally:
+            self._engine.connections.discard(connection)
+        if end is not None:
+            await _close(send, end, client)
+
+
+async def _close(send: Send, end: CloseError, client: str) -> None:
+    # A reason has at most 123 bytes (RFC 6455, section 5.5), and may quote what the client sent.
+    reason = end.reason.encode("ascii", "backslashreplace")[:123].decode()
+    logger.info("WebSocket of %s closed with %s: %s", client, end.code, reason)
+    try:
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await send({"type": "websocket.close", "code": end.code, "reason": reason})
+    except TimeoutError:
+        abort(send)
+    except OSError:
+        pass  # Already gone.
+
+
+async def _refuse(scope: Scope, send: Send, status: int, reason: str) -> None:
+    if "websocket.http.response" not in scope.get("extensions", {}):
+        await send({"type": "websocket.close"})
+        return
+    headers = [(b"content-type", b"text/plain; charset=utf-8")]
+    await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": reason.encode()})

@@ -1,0 +1,157 @@
+"""Run an operation once, and fan its results out to everyone who asked for the same."""
+
+import asyncio
+import contextvars
+import logging
+import random
+from collections.abc import AsyncGenerator, Callable, Hashable
+from contextlib import aclosing
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol, Self
+
+logger = logging.getLogger(__name__)
+
+LONGEST_PAUSE_SECONDS = 5.0
+
+Start = Callable[[], AsyncGenerator[str, None]]
+
+
+class Member(Protocol):
+    """One subscriber of a shared operation. Its methods must neither block nor raise."""
+
+    def next(self, result: str) -> None:
+        """Take a result: the encoded GraphQL response."""
+        ...
+
+    def error(self, errors: str) -> None:
+        """Take the encoded list of errors that ended the operation; nothing follows."""
+        ...
+
+    def complete(self) -> None:
+        """Learn that the operation has ended; nothing follows."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """What to make of an exception that a source raises."""
+
+    is_transient: Callable[[Exception], bool]
+    """Whether to try again, for members who have had a result already."""
+    describe: Callable[[Exception], str]
+    """The encoded list of errors that members are told."""
+
+
+class SharedOperation:
+    """One running source, its latest result, and the members who receive it.
+
+    Members change and results arrive on one event loop, and no method awaits between looking
+    and acting, so whoever is a member when a result arrives gets it, and whoever joins later
+    starts with the latest.
+    """
+
+    def __init__(self, start: Start, failures: Failures, forget: Callable[[], object]) -> None:
+        self.members: set[Member] = set()
+        self.task: asyncio.Task[None] | None = None
+        self._start = start
+        self._failures = failures
+        self._forget = forget
+        self._latest: str | None = None
+        self._is_over = False
+
+    def join(self, member: Member) -> None:
+        """Add a member; it gets the current result at once, if there is one yet."""
+        self.members.add(member)
+        if self._latest is not None:
+            member.next(self._latest)
+
+    def leave(self, member: Member) -> None:
+        """Remove a member. The last one's leaving ends the operation."""
+        self.members.discard(member)
+        if not self.members:
+            self._finish()
+            if self.task is not None:
+                self.task.cancel()
+
+    async def run(self) -> None:
+        """Follow the source until it ends, fails for good, or the last member has left."""
+        attempt = 0
+        while not self._is_over:
+            try:
+                async with aclosing(self._start()) as results:
+                    async for result in results:
+                        attempt = 0
+                        self._deliver(result)
+            except Exception as error:
+                if self._latest is None or not self._failures.is_transient(error):
+                    errors = self._failures.describe(error)
+                    for member in self._finish():
+                        member.error(errors)
+                    return
+                attempt += 1
+                if attempt == 1:
+                    logger.warning("A subscription's source failed, trying again: %s", error)
+            else:
+                for member in self._finish():
+                    member.complete()
+                return
+            longest = min(LONGEST_PAUSE_SECONDS, 0.05 * 2**attempt)
+            await asyncio.sleep(longest * random.uniform(0.5, 1))
+
+    def _deliver(self, result: str) -> None:
+        if result == self._latest:
+            return
+        self._latest = result
+        for member in self.members:
+            member.next(result)
+
+    def _finish(self) -> set[Member]:
+        """Make sure nobody joins any more, and hand over who was there."""
+        if not self._is_over:
+            self._is_over = True
+            self._forget()
+        members, self.members = self.members, set()
+        return members
+
+
+class Live:
+    """The operations running now, by what they were asked; owns their tasks."""
+
+    def __init__(self, failures: Failures) -> None:
+        self.operations: dict[Hashable, SharedOperation] = {}
+        self._failures = failures
+        self._tasks = asyncio.TaskGroup()
+        # A shared execution must not see what one subscriber's context variables hold.
+        self._context = contextvars.copy_context()
+
+    async def __aenter__(self) -> Self:
+        self._context = contextvars.copy_context()
+        await self._tasks.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for operation in list(self.operations.values()):
+            if operation.task is not None:
+                operation.task.cancel()
+        await self._tasks.__aexit__(kind, error, traceback)
+
+    def join(self, key: Hashable, start: Start, member: Member) -> SharedOperation:
+        """Subscribe `member` to the operation `key`, which `start` begins if nobody runs it yet.
+
+        Answers with the operation; `leave(member)` on it ends the subscription.
+        """
+        operation = self.operations.get(key)
+        if operation is None:
+            operation = SharedOperation(
+                start, self._failures, forget=lambda: self.operations.pop(key)
+            )
+            operation.task = self._tasks.create_task(operation.run(), context=self._context.copy())
+            self.operations[key] = operation
+        operation.join(member)
+        return operation

@@ -1,0 +1,17 @@
+"""Serve static files straight from where Django finds them, with DEBUG on or off."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from django.contrib.staticfiles import finders
+from starlette.staticfiles import StaticFiles
+
+
+class DjangoStaticFiles(StaticFiles):
+    """Starlette's static files, looked up by Django's finders: no `collectstatic` is needed."""
+
+    def lookup_path(self, path: str) -> tuple[str, os.stat_result | None]:
+        """The file for a path below STATIC_URL; `("", None)` if there is none."""
+        found: Any = finders.find(path)
+        return (found, Path(found).stat()) if found else ("", None)

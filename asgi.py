@@ -1,0 +1,71 @@
+"""The server: GraphQL on three transports next to Django, in one router.
+
+`uvicorn asgi:application` runs it. Everything is wired here and nowhere else.
+"""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings")
+django = get_asgi_application()  # Models can be imported from here on.
+
+from ariadne.asgi import GraphQL  # noqa: E402
+from django.conf import settings  # noqa: E402
+from starlette.applications import Starlette  # noqa: E402
+from starlette.middleware.cors import CORSMiddleware  # noqa: E402
+from starlette.routing import Mount, Route, WebSocketRoute  # noqa: E402
+from starlette.websockets import WebSocket  # noqa: E402
+
+from app.changes.feed import Feed, backend_for  # noqa: E402
+from app.database.threads import open_threads  # noqa: E402
+from app.graphql.engine import Engine  # noqa: E402
+from app.graphql.http import HTTPHandler  # noqa: E402
+from app.graphql.limits import Limits  # noqa: E402
+from app.graphql.websocket import WebSocketHandler  # noqa: E402
+from app.web import health, pages  # noqa: E402
+from app.web.static import DjangoStaticFiles  # noqa: E402
+from orders.schema import schema  # noqa: E402
+
+feed = Feed(backend_for("default"))
+engine = Engine(schema, feed, Limits.from_settings())
+graphql = CORSMiddleware(
+    GraphQL(
+        schema,
+        http_handler=HTTPHandler(engine, pages.playground),
+        websocket_handler=WebSocketHandler(engine),
+    ),
+    allow_origins=settings.CORS_ALLOWED_ORIGINS,
+    allow_methods=["GET", "POST"],
+    allow_headers=["content-type"],
+    allow_credentials=True,
+)
+
+PATHS = ("/graphql/", "/graphql")
+
+
+@asynccontextmanager
+async def lifespan(_: Starlette) -> AsyncIterator[None]:
+    """Start what the process owns; when it is told to stop, stop it all."""
+    async with open_threads(settings.DATABASE_POOL_SIZE), engine:
+        yield
+
+
+async def refuse(websocket: WebSocket) -> None:
+    """Answer a WebSocket at an unknown path; Django would raise."""
+    await websocket.close()
+
+
+application = Starlette(
+    lifespan=lifespan,
+    routes=[
+        *(kind(path, graphql) for kind in (Route, WebSocketRoute) for path in PATHS),
+        WebSocketRoute("/{path:path}", refuse),
+        *health.routes(feed),
+        *pages.routes(),
+        Mount(settings.STATIC_URL, DjangoStaticFiles()),
+        Mount("/", django),  # type: ignore[arg-type]
+    ],
+)

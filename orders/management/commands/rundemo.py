@@ -1,0 +1,78 @@
+"""`manage.py rundemo`: migrate, create demo data, serve, and keep the data changing."""
+
+import socket
+import threading
+from argparse import ArgumentParser
+from typing import Any
+
+import uvicorn
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+from django.db import connection
+
+from orders import demo
+
+
+class Command(BaseCommand):
+    """What `make run` runs. One process, so that Ctrl-C ends all of it."""
+
+    help = "Serve the project with demo data that keeps changing. Needs DEBUG."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Take the address to serve at."""
+        parser.add_argument("--host", default="127.0.0.1")
+        parser.add_argument("--port", type=int, default=8000)
+
+    def handle(self, *_: Any, host: str, port: int, **__: Any) -> None:
+        """Run until interrupted. Raises CommandError if that is impossible."""
+        if not settings.DEBUG:
+            raise CommandError("The demo has a well-known login, so it runs under DEBUG only.")
+        _check_port(host, port)
+        call_command("migrate", verbosity=0)
+        demo.create()
+        self._welcome(f"http://{host}:{port}")
+        stop = threading.Event()
+        changing = threading.Thread(target=_change_until, args=(stop,), name="demo changes")
+        changing.start()
+        try:
+            uvicorn.run(
+                "asgi:application",
+                host=host,
+                port=port,
+                log_level="warning",
+                timeout_graceful_shutdown=3,
+            )
+        except KeyboardInterrupt:
+            pass  # uvicorn raises it again after a clean end
+        finally:
+            stop.set()
+            changing.join()
+        self.stdout.write("\nStopped. The data is kept for the next time.")
+
+    def _welcome(self, address: str) -> None:
+        access = "everybody may see and change everything" if settings.OPEN_ACCESS else "sign in"
+        self.stdout.write(
+            f"\n  GraphQL      {address}/graphql/   ({access})"
+            f"\n  Admin        {address}/admin/     (login {demo.LOGIN}, password {demo.PASSWORD})"
+            "\n\n  Orders change every few seconds. Ctrl-C stops everything.\n"
+        )
+
+
+def _check_port(host: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise CommandError(
+                f"{host}:{port} cannot be used: {error.strerror}. "
+                f"Choose another port: make run PORT={port + 1}"
+            ) from None
+
+
+def _change_until(stop: threading.Event) -> None:
+    try:
+        demo.keep_changing(stop)
+    finally:
+        connection.close()
