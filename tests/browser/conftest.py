@@ -3,6 +3,7 @@
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -52,10 +53,19 @@ def database(created_database: Path, tmp_path: Path) -> Path:
     return Path(shutil.copy(created_database, tmp_path / "db.sqlite3"))
 
 
+StartSite = Callable[..., Site]
+
+
 @pytest.fixture
-def site(database: Path) -> Iterator[Site]:
-    with Site(database) as site:
-        yield site
+def start_site(database: Path) -> Iterator[StartSite]:
+    """Start a server with settings as keywords: `PLAYGROUND="false"`."""
+    with ExitStack() as running:
+        yield lambda **settings: running.enter_context(Site(database, **settings))
+
+
+@pytest.fixture
+def site(start_site: StartSite) -> Site:
+    return start_site()
 
 
 @dataclass
@@ -73,7 +83,7 @@ class Watch:
 
         def note_message(message: ConsoleMessage) -> None:
             if message.type in {"error", "warning"}:
-                self.errors.append(message.text)
+                self.errors.append(f"{message.text} ({message.location['url']})")
 
         page.on("request", note_request)
         page.on("websocket", lambda socket: self._note_socket(socket.url, origin))
@@ -105,14 +115,18 @@ Visit = Callable[..., Page]
 
 
 @pytest.fixture
-def visit(chromium: Browser, watch: Watch) -> Iterator[Visit]:
-    """Open an address as somebody new would: `visit(site.origin)`, with context options."""
+def visit(chromium: Browser, watch: Watch, start_site: StartSite) -> Iterator[Visit]:
+    """Open an address as somebody new would: `visit(site.origin)`, with context options.
+
+    The pages are closed before the servers are stopped.
+    """
     contexts = []
 
     def visit(url: str, **options: object) -> Page:
         context = chromium.new_context(**options)  # type: ignore[arg-type]
         contexts.append(context)
         page = context.new_page()
+        page.clock.install()  # It runs as ever; a test may let time pass faster.
         watch.over(page, "/".join(url.split("/")[:3]))
         page.goto(url)
         return page

@@ -58,11 +58,15 @@ def execute(database: Path, statement: str) -> None:
 
 def create_database(path: Path) -> None:
     """Migrate a new database, with the superuser `admin`, the users alice and bob, and an order."""
-    environment = os.environ | {
-        "DJANGO_SETTINGS_MODULE": "tests.server_settings",
-        "TEST_DATABASE_URL": f"sqlite:///{path}",
-        "DJANGO_SUPERUSER_PASSWORD": "admin",
-    }
+    environment = (
+        os.environ
+        | OPEN
+        | {
+            "DJANGO_SETTINGS_MODULE": "settings",
+            "DATABASE_URL": f"sqlite:///{path}",
+            "DJANGO_SUPERUSER_PASSWORD": "admin",
+        }
+    )
     for command in (
         ["migrate", "--verbosity=0"],
         ["createsuperuser", "--noinput", "--username=admin", "--email=admin@example.com"],

@@ -1,13 +1,12 @@
 """The settings that turn the pages off, and what is left then."""
 
-from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import Visit
+from tests.browser.conftest import StartSite, Visit
 from tests.browser.site import Site
 
 PRODUCTION = {"DEBUG": "false", "OPEN_ACCESS": "false", "SECRET_KEY": "a secret of the tests"}
@@ -24,30 +23,30 @@ def ask(url: str, accept: str = "text/html,*/*;q=0.8") -> tuple[int, str]:
 
 @pytest.mark.parametrize("environment", [PRODUCTION, {"BOARD": "false", "PLAYGROUND": "false"}])
 def test_pages_are_off_in_production_or_when_told(
-    environment: dict[str, str], database: Path
+    environment: dict[str, str], start_site: StartSite
 ) -> None:
-    with Site(database, **environment) as site:
-        assert ask(f"{site.origin}/")[0] == 404
-        status, body = ask(f"{site.origin}/graphql/")
-        assert status in {200, 400}
-        assert body.startswith('{"errors":')
-        assert ask(f"{site.origin}/assets/board.js")[0] == 404
+    site = start_site(**environment)
+    assert "data-pages" not in ask(f"{site.origin}/")[1]
+    status, body = ask(f"{site.origin}/graphql/")
+    assert status in {200, 400}
+    assert body.startswith('{"errors":')
+    assert ask(f"{site.origin}/assets/board.js")[0] == 404
 
 
-def test_playground_can_be_off_alone(database: Path, visit: Visit) -> None:
-    with Site(database, PLAYGROUND="false") as site:
-        page = visit(site.origin)
-        expect(page.get_by_role("link", name="Sign in")).to_be_visible()
-        expect(page.get_by_role("link", name="Playground")).to_have_count(0)
-        assert ask(f"{site.origin}/graphql/")[1].startswith('{"errors":')
+def test_playground_can_be_off_alone(start_site: StartSite, visit: Visit) -> None:
+    site = start_site(PLAYGROUND="false")
+    page = visit(site.origin)
+    expect(page.get_by_role("link", name="Sign in")).to_be_visible()
+    expect(page.get_by_role("link", name="Playground")).to_have_count(0)
+    assert ask(f"{site.origin}/graphql/")[1].startswith('{"errors":')
 
 
-def test_board_can_be_off_alone(database: Path, visit: Visit) -> None:
-    with Site(database, **PRODUCTION, PLAYGROUND="true") as site:
-        assert ask(f"{site.origin}/")[0] == 404
-        page = visit(f"{site.origin}/graphql/")
-        expect(page.get_by_role("button", name="Execute query")).to_be_visible()
-        expect(page.get_by_role("link", name="Live board")).to_have_count(0)
+def test_board_can_be_off_alone(start_site: StartSite, visit: Visit) -> None:
+    site = start_site(**PRODUCTION, PLAYGROUND="true")
+    assert "data-pages" not in ask(f"{site.origin}/")[1]
+    page = visit(f"{site.origin}/graphql/")
+    expect(page.get_by_role("button", name="Execute query")).to_be_visible()
+    expect(page.get_by_role("link", name="Live board")).to_have_count(0)
 
 
 def test_other_clients_get_the_protocol(site: Site) -> None:
