@@ -17,6 +17,8 @@ logger = logging.getLogger(__name__)
 CONNECT_TIMEOUT_SECONDS = 10
 HEARTBEAT_SECONDS = 15
 HEARTBEAT_TIMEOUT_SECONDS = 5
+# What Django passes to a psycopg connection for its own cursors.
+DJANGO_PARAMETERS = {"context", "cursor_factory", "prepare_threshold"}
 
 
 class PostgreSQLBackend:
@@ -53,12 +55,8 @@ class PostgreSQLBackend:
         # LISTEN does not work through a pooler in transaction mode: it may need a way around.
         if settings.DATABASE_LISTEN_URL:
             return dict(conninfo_to_dict(settings.DATABASE_LISTEN_URL))
-        config = connections[self._using].settings_dict
-        names = {"NAME": "dbname", "USER": "user", "PASSWORD": "password", "HOST": "host"}
-        names["PORT"] = "port"
-        parameters = {ours: config[theirs] for theirs, ours in names.items() if config.get(theirs)}
-        libpq = {"sslmode", "sslrootcert", "sslcert", "sslkey", "service", "passfile", "options"}
-        return parameters | {k: v for k, v in config["OPTIONS"].items() if k in libpq}
+        parameters = connections[self._using].get_connection_params()
+        return {name: parameters[name] for name in parameters.keys() - DJANGO_PARAMETERS}
 
     async def _report_missing_triggers(self, connection: psycopg.AsyncConnection[Any]) -> None:
         cursor = await connection.execute(TABLES_WITH_TRIGGER)

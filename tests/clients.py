@@ -1,0 +1,103 @@
+"""Clients that speak the protocols by themselves, so that tests see each message."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import websockets
+from django.contrib.auth.models import User
+from django.test import Client as DjangoClient
+from websockets.asyncio.client import ClientConnection
+
+PATIENCE_SECONDS = 10
+
+
+class Socket:
+    """A WebSocket that speaks `graphql-transport-ws`."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self.connection = connection
+        self._ids = iter(range(1, 1_000_000))
+
+    async def send(self, **message: Any) -> None:
+        """Send one message."""
+        await self.connection.send(json.dumps(message))
+
+    async def receive(self, seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
+        """The next message that is no ping. Raises TimeoutError."""
+        async with asyncio.timeout(seconds):
+            while True:
+                message: dict[str, Any] = json.loads(await self.connection.recv())
+                if message["type"] != "ping":
+                    return message
+                await self.send(type="pong")
+
+    async def subscribe(self, query: str, **variables: Any) -> str:
+        """Start an operation, and answer with its id."""
+        id_ = str(next(self._ids))
+        payload = {"query": query, "variables": variables}
+        await self.send(type="subscribe", id=id_, payload=payload)
+        return id_
+
+    async def next(self, seconds: float = PATIENCE_SECONDS) -> Any:
+        """The `data` of the next message, which must be a result without errors."""
+        message = await self.receive(seconds)
+        assert message["type"] == "next", message
+        assert "errors" not in message["payload"], message
+        return message["payload"]["data"]
+
+    async def next_error(self) -> dict[str, Any]:
+        """The one error of the next message, however it comes."""
+        message = await self.receive()
+        payload = message["payload"]
+        errors = payload if message["type"] == "error" else payload["errors"]
+        assert len(errors) == 1, errors
+        error: dict[str, Any] = errors[0]
+        return error
+
+    async def until(self, wanted: Any) -> None:
+        """Wait for the result `wanted`; earlier states may come before."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while await self.next() != wanted:
+                pass
+
+    async def silence(self, seconds: float = 0.5) -> None:
+        """Make sure that nothing comes for a while."""
+        try:
+            message = await self.receive(seconds)
+        except TimeoutError:
+            return
+        raise AssertionError(f"Nothing was to come, but {message} came.")
+
+
+@asynccontextmanager
+async def connect(url: str, user: User | None = None) -> AsyncIterator[Socket]:
+    """An acknowledged WebSocket, with the session of `user`."""
+    headers = {"Cookie": await asyncio.to_thread(session_cookie, user)} if user else {}
+    async with websockets.connect(
+        url,
+        subprotocols=[websockets.Subprotocol("graphql-transport-ws")],
+        additional_headers=headers,
+    ) as connection:
+        socket = Socket(connection)
+        await socket.send(type="connection_init")
+        assert (await socket.receive())["type"] == "connection_ack"
+        yield socket
+
+
+async def post(url: str, query: str, user: User | None = None, **variables: Any) -> Any:
+    """Run an operation over HTTP, and answer with the decoded response."""
+    headers = {"Cookie": await asyncio.to_thread(session_cookie, user)} if user else {}
+    async with httpx.AsyncClient(headers=headers) as client:
+        answer = await client.post(url, json={"query": query, "variables": variables})
+    return answer.json()
+
+
+def session_cookie(user: User) -> str:
+    """A `Cookie` header of somebody who has signed in."""
+    client = DjangoClient()
+    client.force_login(user)
+    return client.cookies.output(header="", sep=";").strip().split(";")[0]

@@ -1,0 +1,107 @@
+"""A database of the chosen kind, and a real server on it."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from asgiref.sync import SyncToAsync
+from django.conf import settings as django_settings
+from django.db import connections
+
+import settings as project
+from tests.postgresql import PostgreSQL
+from tests.server import Server
+
+TEST_DATABASE = "test_live"
+
+StartServer = Callable[..., Server]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the command line choose the database."""
+    parser.addoption("--database", choices=["sqlite", "postgresql"], default="sqlite")
+
+
+@pytest.fixture(scope="session")
+def vendor(request: pytest.FixtureRequest) -> str:
+    """Which kind of database is tested: "sqlite" or "postgresql"."""
+    return str(request.config.getoption("--database"))
+
+
+@pytest.fixture(scope="session")
+def postgresql(vendor: str) -> Iterator[PostgreSQL]:
+    """The running PostgreSQL server."""
+    if vendor != "postgresql":
+        pytest.skip("about PostgreSQL")
+    with PostgreSQL() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def database_url(
+    vendor: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> str:
+    """The DATABASE_URL of the database that tests and servers share."""
+    if vendor == "postgresql":
+        postgresql: PostgreSQL = request.getfixturevalue("postgresql")
+        return postgresql.url(TEST_DATABASE)
+    return f"sqlite:///{tmp_path_factory.mktemp('database') / 'test.sqlite3'}"
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(
+    vendor: str, database_url: str, request: pytest.FixtureRequest
+) -> None:
+    """Point Django at the test database before pytest-django creates it."""
+    if vendor == "postgresql":
+        config = project.database(request.getfixturevalue("postgresql").url("postgres"))
+        config["TEST"] = {"NAME": TEST_DATABASE}
+    else:
+        config = project.database(database_url)
+        config["TEST"] = {"NAME": config["NAME"]}
+    django_settings.DATABASES["default"] = config
+    connections.settings = connections.configure_settings({"default": config})
+    del connections["default"]
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None) -> Iterator[None]:
+    """Before the database is dropped, close the connection of asgiref's one thread."""
+    yield
+    SyncToAsync.single_thread_executor.submit(connections.close_all).result()
+
+
+@pytest.fixture
+def start_server(
+    transactional_db: None, database_url: str, tmp_path: Path
+) -> Iterator[StartServer]:
+    """Start servers on the test database, with settings as keywords: `OPEN_ACCESS="true"`.
+
+    At the end they are stopped, and their logs must hold no traceback.
+    """
+    with ExitStack() as running:
+
+        def start(**settings: str) -> Server:
+            log = tmp_path / f"server-{len(list(tmp_path.iterdir()))}.log"
+            server = running.enter_context(Server(log, database_url, **settings))
+            running.callback(_check_log, server)
+            return server
+
+        yield start
+
+
+@pytest.fixture
+def server(start_server: StartServer) -> Server:
+    """A server that anybody may use for everything, as in the demo."""
+    return start_server(DEBUG="true", OPEN_ACCESS="true")
+
+
+@pytest.fixture
+def guarded_server(start_server: StartServer) -> Server:
+    """A server as in production: everybody sees their own."""
+    return start_server()
+
+
+def _check_log(server: Server) -> None:
+    assert "Traceback" not in server.log, server.log

