@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
@@ -122,8 +123,8 @@ def visit(chromium: Browser, watch: Watch, start_site: StartSite) -> Iterator[Vi
     """
     contexts = []
 
-    def visit(url: str, **options: object) -> Page:
-        context = chromium.new_context(**options)  # type: ignore[arg-type]
+    def visit(url: str, **options: Any) -> Page:
+        context = chromium.new_context(**options)
         contexts.append(context)
         page = context.new_page()
         page.clock.install()  # It runs as ever; a test may let time pass faster.

@@ -11,8 +11,8 @@ from tests.browser.site import Site, order_for
 LOST = "WebSocket connection to|ERR_CONNECTION_REFUSED|ERR_EMPTY_RESPONSE|ERR_CONNECTION_RESET"
 
 
-def connection(page: Page, state: str, **options: float) -> None:
-    expect(page.locator(".connection")).to_have_attribute("data-state", state, **options)
+def connection(page: Page, state: str, timeout: float = 5_000) -> None:
+    expect(page.locator(".connection")).to_have_attribute("data-state", state, timeout=timeout)
 
 
 def newest(page: Page, *texts: str) -> None:
