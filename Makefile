@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PAGES := frontend/dist/.built
 
-.PHONY: help run pages test test-sqlite test-postgresql test-browser check check-pages format lock clean
+.PHONY: help run pages test test-sqlite test-postgresql test-browser screenshot check check-pages format lock clean
 
 help: ## List the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -22,6 +22,9 @@ test-sqlite test-postgresql: test-%: $(BIN)/.installed-dev ## Run the tests on o
 
 test-browser: $(BIN)/.installed-browser pages ## Test the pages in Chromium
 	$(BIN)/python -m pytest tests/browser
+
+screenshot: $(BIN)/.installed-browser pages ## Take the README's picture anew
+	$(BIN)/python -m tests.browser.screenshot docs/board.png
 
 check: $(BIN)/.installed-dev ## Everything that needs no running program: format, lint, types, layers
 	$(BIN)/ruff format --check .

@@ -9,37 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request
 
+from tests.browser.chromium import launch_chromium
 from tests.browser.site import Site, create_database
 from tests.server import ROOT
-
-CHROMIUM_NAMES = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"]
-CHROMIUM_FLAGS = [
-    "--no-sandbox",  # Chromium refuses to sandbox for root, as which CI runs.
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
-    path = next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
-    if path is None:
-        pytest.exit(
-            "The browser tests need Chromium: `apt-get install chromium` brings it on Debian.",
-            returncode=1,
-        )
     if not (ROOT / "frontend" / "dist" / "board.html").exists():
-        pytest.exit("The browser tests need built pages: `make pages`.", returncode=1)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
-        yield browser
-        browser.close()
+        pytest.exit("The browser tests need the pages, and `make pages` has not built them.", 1)
+    try:
+        with launch_chromium() as browser:
+            yield browser
+    except FileNotFoundError as error:
+        pytest.exit(str(error), returncode=1)
 
 
 @pytest.fixture(scope="session")

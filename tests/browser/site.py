@@ -56,41 +56,43 @@ def execute(database: Path, statement: str) -> None:
     subprocess.run([sys.executable, "-c", program, database, statement], check=True)
 
 
-def create_database(path: Path) -> None:
-    """Migrate a new database, with the superuser `admin`, the users alice and bob, and an order."""
+def manage(database: Path, *command: str) -> None:
+    """Run one of Django's commands on the database, without what it prints."""
     environment = (
         os.environ
         | OPEN
         | {
             "DJANGO_SETTINGS_MODULE": "settings",
-            "DATABASE_URL": f"sqlite:///{path}",
+            "DATABASE_URL": f"sqlite:///{database}",
             "DJANGO_SUPERUSER_PASSWORD": "admin",
         }
     )
-    for command in (
-        ["migrate", "--verbosity=0"],
-        ["createsuperuser", "--noinput", "--username=admin", "--email=admin@example.com"],
-    ):
-        subprocess.run(
-            [sys.executable, "manage.py", *command],
-            cwd=ROOT,
-            env=environment,
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
-    for name in ("alice", "bob"):
+    subprocess.run(
+        [sys.executable, "manage.py", *command],
+        cwd=ROOT,
+        env=environment,
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+
+
+def create_database(path: Path) -> None:
+    """Migrate a new database, with the superuser `admin`, the users ada and grace, an order."""
+    manage(path, "migrate", "--verbosity=0")
+    manage(path, "createsuperuser", "--noinput", "--username=admin", "--email=admin@example.com")
+    for name in ("ada", "grace"):
         execute(
             path,
             "INSERT INTO auth_user (username, email, password, first_name, last_name,"
             " is_staff, is_superuser, is_active, date_joined)"
             f" VALUES ('{name}', '{name}@example.com', '!', '', '', 0, 0, 1, '2026-01-01')",
         )
-    execute(path, order_for("alice"))
+    execute(path, order_for("ada"))
 
 
-def order_for(username: str, state: str = "UNPAID") -> str:
+def order_for(username: str, state: str = "UNPAID", date: str = "2026-11-01") -> str:
     """The SQL that inserts an order."""
     return (
-        f"INSERT INTO orders_order (date, state, user_id) SELECT '2026-11-01', '{state}', id"
+        f"INSERT INTO orders_order (date, state, user_id) SELECT '{date}', '{state}', id"
         f" FROM auth_user WHERE username = '{username}'"
     )

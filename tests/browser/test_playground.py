@@ -51,7 +51,7 @@ def test_examples_stand_in_tabs_and_run(site: Site, visit: Visit) -> None:
     tabs = page.get_by_role("tab")
     names = ["getLastOrder", "getLastOrderWithUser", "orders", "createOrder", "liveOrders"]
     expect(tabs).to_contain_text(names)
-    expected = ["UNPAID", "alice@example.com", '"id"', '"id"', '"id"']
+    expected = ["UNPAID", "ada@example.com", '"id"', '"id"', '"id"']
     for name, text in zip(names, expected, strict=True):
         run(page, name)
         response(page, text)

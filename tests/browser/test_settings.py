@@ -36,7 +36,7 @@ def test_pages_are_off_in_production_or_when_told(
 def test_playground_can_be_off_alone(start_site: StartSite, visit: Visit) -> None:
     site = start_site(PLAYGROUND="false")
     page = visit(site.origin)
-    expect(page.get_by_role("link", name="Sign in")).to_be_visible()
+    expect(page.get_by_role("link", name="Admin")).to_be_visible()
     expect(page.get_by_role("link", name="Playground")).to_have_count(0)
     assert ask(f"{site.origin}/graphql/")[1].startswith('{"errors":')
 

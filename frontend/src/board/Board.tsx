@@ -7,7 +7,7 @@ import { NewestOrder } from "./NewestOrder";
 import { NewOrder } from "./NewOrder";
 import { OrderList } from "./OrderList";
 import { Problem } from "./Problem";
-import { SIGN_IN, SignIn } from "./SignIn";
+import { SignIn } from "./SignIn";
 import { useLive } from "./useLive";
 import { useUsernames } from "./useUsernames";
 
@@ -33,7 +33,7 @@ export function Board() {
         </p>
         <nav aria-label="Elsewhere">
           {isPlaygroundOn && <a href="/graphql/">Playground</a>}
-          <a href={SIGN_IN}>Sign in</a>
+          <a href="/admin/">Admin</a>
         </nav>
         <ConnectionPill />
       </header>
@@ -61,8 +61,8 @@ export function Board() {
       </main>
       <footer>
         <p>
-          What you see is what the database holds. Change an order here, in a second window, in{" "}
-          <a href="/admin/">the admin</a> or with plain SQL, and watch it move.
+          What you see is what the database holds. Change an order here, in a second window, in the
+          admin or with plain SQL, and watch it move.
         </p>
       </footer>
     </>

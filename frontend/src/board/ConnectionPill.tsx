@@ -9,8 +9,8 @@ export function ConnectionPill() {
   return (
     <p className="connection" role="status" data-state={connection.state}>
       <span className="dot" aria-hidden="true" />
-      {words(connection)}
-      {connection.state !== "live" && connection.lastLive && (
+      {words(connection)}{" "}
+      {connection.state === "offline" && connection.lastLive && (
         <small>as of {timeOf(connection.lastLive)}</small>
       )}
     </p>

@@ -72,5 +72,5 @@ export function NewOrder({ usernames }: { usernames: string[] }) {
 /** Nobody is signed in, and the order is for nobody else. */
 function explain(complaint: Complaint, { username }: { username: string | null }): Complaint {
   if (complaint.code !== "BAD_USER_INPUT" || username !== null) return complaint;
-  return { sentence: "Say whose order it is, or sign in.", code: "UNAUTHENTICATED" };
+  return { sentence: "Say whose order it is. Is it yours?", code: "UNAUTHENTICATED" };
 }

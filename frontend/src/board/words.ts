@@ -1,7 +1,7 @@
 import type { Order, OrderState } from "../operations";
 
 const day = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeZone: "UTC" });
-const time = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
+const time = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
 
 export function dayOf(order: Order): string {
   return order.date ? day.format(new Date(order.date)) : "no date";

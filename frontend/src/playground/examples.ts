@@ -9,6 +9,6 @@ export const examples = [
   { query: getLastOrder },
   { query: getLastOrderWithUser },
   { query: orders },
-  { query: createOrder, variables: JSON.stringify({ username: "alice" }, null, 2) },
+  { query: createOrder, variables: JSON.stringify({ username: "ada" }, null, 2) },
   { query: liveOrders },
 ];
