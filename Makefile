@@ -4,6 +4,7 @@ PORT ?= 8000
 PYTHON ?= python3
 BIN := .venv/bin
 PAGES := frontend/dist/.built
+EXAMPLE := frontend/examples/apollo
 
 .PHONY: help run pages test test-sqlite test-postgresql test-browser screenshot check check-pages format lock clean
 
@@ -20,7 +21,7 @@ test: test-sqlite test-postgresql ## Run all tests, on SQLite and on PostgreSQL
 test-sqlite test-postgresql: test-%: $(BIN)/.installed-dev ## Run the tests on one database
 	$(BIN)/python -m pytest --database $*
 
-test-browser: $(BIN)/.installed-browser pages ## Test the pages in Chromium
+test-browser: $(BIN)/.installed-browser pages $(EXAMPLE)/node_modules/.package-lock.json ## Test the pages in Chromium
 	$(BIN)/python -m pytest tests/browser
 
 screenshot: $(BIN)/.installed-browser pages ## Take the README's picture anew
@@ -35,8 +36,9 @@ check: $(BIN)/.installed-dev ## Everything that needs no running program: format
 		$(BIN)/python manage.py check --deploy --fail-level WARNING
 	DEBUG=true $(BIN)/python manage.py makemigrations --check --dry-run
 
-check-pages: pages ## The types of the pages
+check-pages: pages $(EXAMPLE)/node_modules/.package-lock.json ## Check the types of the pages and of the example
 	cd frontend && PATH="$(abspath $(BIN)):$$PATH" npm run check
+	cd $(EXAMPLE) && PATH="$(abspath $(BIN)):$$PATH" npm run check
 
 format: $(BIN)/.installed-dev ## Format the code and mend what can be mended
 	$(BIN)/ruff format .
@@ -55,7 +57,7 @@ lock: $(BIN)/python ## Choose the newest allowed versions and write requirements
 
 clean: ## Remove what was installed and built; the database stays
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage* htmlcov
-	rm -rf frontend/dist frontend/node_modules frontend/build.log
+	rm -rf frontend/dist frontend/build.log frontend/node_modules $(EXAMPLE)/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -87,3 +89,7 @@ $(PAGES): $(shell find frontend/src -type f) $(wildcard frontend/*.html frontend
 		npm run build && touch dist/.built; \
 	} >build.log 2>&1 || echo "The board and the playground are not built:" \
 		"$$(grep -im1 -E 'error|not found' build.log) (the rest is in frontend/build.log)"
+
+$(EXAMPLE)/node_modules/.package-lock.json: $(EXAMPLE)/package-lock.json | pages
+	cd $(EXAMPLE) && PATH="$(abspath $(BIN)):$$PATH" npm ci
+	@touch $@

@@ -18,7 +18,11 @@ class Site(Server):
     def __init__(self, database: Path, **settings: str) -> None:
         super().__init__(database.with_suffix(".log"), f"sqlite:///{database}", **OPEN | settings)
         self.database = database
-        self.origin = f"http://127.0.0.1:{self.port}"
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port, as browsers compare them."""
+        return f"http://127.0.0.1:{self.port}"
 
     def __exit__(
         self,
