@@ -3,19 +3,29 @@
 PORT ?= 8000
 PYTHON ?= python3
 BIN := .venv/bin
+PAGES := frontend/dist/.built
+EXAMPLE := frontend/examples/apollo
 
-.PHONY: help run test test-sqlite test-postgresql check format lock clean
+.PHONY: help run pages test test-sqlite test-postgresql test-browser screenshot check check-pages format lock clean
 
 help: ## List the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
 
-run: $(BIN)/.installed ## Serve the demo at http://127.0.0.1:8000 (PORT= for another)
+run: $(BIN)/.installed pages ## Serve the demo at http://127.0.0.1:8000 (PORT= for another)
 	@DEBUG=true OPEN_ACCESS=true $(BIN)/python manage.py rundemo --port $(PORT)
+
+pages: $(PAGES) ## Build the board and the playground, if their sources have changed
 
 test: test-sqlite test-postgresql ## Run all tests, on SQLite and on PostgreSQL
 
 test-sqlite test-postgresql: test-%: $(BIN)/.installed-dev ## Run the tests on one database
 	$(BIN)/python -m pytest --database $*
+
+test-browser: $(BIN)/.installed-browser pages $(EXAMPLE)/node_modules/.package-lock.json ## Test the pages in Chromium
+	$(BIN)/python -m pytest tests/browser
+
+screenshot: $(BIN)/.installed-browser pages ## Take the README's picture anew
+	$(BIN)/python -m tests.browser.screenshot docs/board.png
 
 check: $(BIN)/.installed-dev ## Everything that needs no running program: format, lint, types, layers
 	$(BIN)/ruff format --check .
@@ -25,6 +35,10 @@ check: $(BIN)/.installed-dev ## Everything that needs no running program: format
 	SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(60))') \
 		$(BIN)/python manage.py check --deploy --fail-level WARNING
 	DEBUG=true $(BIN)/python manage.py makemigrations --check --dry-run
+
+check-pages: pages $(EXAMPLE)/node_modules/.package-lock.json ## Check the types of the pages and of the example
+	cd frontend && PATH="$(abspath $(BIN)):$$PATH" npm run check
+	cd $(EXAMPLE) && PATH="$(abspath $(BIN)):$$PATH" npm run check
 
 format: $(BIN)/.installed-dev ## Format the code and mend what can be mended
 	$(BIN)/ruff format .
@@ -36,9 +50,14 @@ lock: $(BIN)/python ## Choose the newest allowed versions and write requirements
 		--quiet --output-file requirements.txt
 	$(BIN)/uv pip compile pyproject.toml --group dev --universal --generate-hashes --no-header \
 		--upgrade --quiet --constraint requirements.txt --output-file requirements-dev.txt
+	for group in pages browser; do \
+		$(BIN)/uv pip compile --group $$group --universal --generate-hashes --no-header --upgrade \
+			--quiet --constraint requirements-dev.txt --output-file requirements-$$group.txt; \
+	done
 
 clean: ## Remove what was installed and built; the database stays
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage* htmlcov
+	rm -rf frontend/dist frontend/build.log frontend/node_modules $(EXAMPLE)/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -54,3 +73,23 @@ $(BIN)/.installed-dev: requirements-dev.txt | $(BIN)/python
 	@echo "Installing what the tests need into .venv ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@touch $@ $(BIN)/.installed
+
+$(BIN)/.installed-browser: requirements-browser.txt | $(BIN)/.installed-dev
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-browser.txt
+	@touch $@
+
+# The server runs without its pages, too: why they are missing is told in one line, and no error.
+$(PAGES): $(shell find frontend/src -type f) $(wildcard frontend/*.html frontend/*.json frontend/*.ts) \
+		frontend/.npmrc requirements-pages.txt | $(BIN)/python
+	@echo "Building the pages ..."
+	@cd frontend && export PATH="$(abspath $(BIN)):$$PATH" && { \
+		python -m pip install --quiet --disable-pip-version-check --require-hashes \
+			-r ../requirements-pages.txt && \
+		{ [ node_modules/.package-lock.json -nt package-lock.json ] || npm ci; } && \
+		npm run build && touch dist/.built; \
+	} >build.log 2>&1 || echo "The board and the playground are not built:" \
+		"$$(grep -im1 -E 'error|not found' build.log) (the rest is in frontend/build.log)"
+
+$(EXAMPLE)/node_modules/.package-lock.json: $(EXAMPLE)/package-lock.json | pages
+	cd $(EXAMPLE) && PATH="$(abspath $(BIN)):$$PATH" npm ci
+	@touch $@

@@ -25,14 +25,18 @@ from app.graphql.engine import Engine  # noqa: E402
 from app.graphql.http import HTTPHandler  # noqa: E402
 from app.graphql.limits import Limits  # noqa: E402
 from app.graphql.websocket import WebSocketHandler  # noqa: E402
-from app.web import health  # noqa: E402
+from app.web import health, pages  # noqa: E402
 from app.web.static import DjangoStaticFiles  # noqa: E402
 from orders.schema import schema  # noqa: E402
 
 feed = Feed(backend_for("default"))
 engine = Engine(schema, feed, Limits.from_settings())
 graphql = CORSMiddleware(
-    GraphQL(schema, http_handler=HTTPHandler(engine), websocket_handler=WebSocketHandler(engine)),
+    GraphQL(
+        schema,
+        http_handler=HTTPHandler(engine, pages.playground),
+        websocket_handler=WebSocketHandler(engine),
+    ),
     allow_origins=settings.CORS_ALLOWED_ORIGINS,
     allow_methods=["GET", "POST"],
     allow_headers=["content-type"],
@@ -60,6 +64,7 @@ application = Starlette(
         *(kind(path, graphql) for kind in (Route, WebSocketRoute) for path in PATHS),
         WebSocketRoute("/{path:path}", refuse),
         *health.routes(feed),
+        *pages.routes(),
         Mount(settings.STATIC_URL, DjangoStaticFiles()),
         Mount("/", django),  # type: ignore[arg-type]
     ],

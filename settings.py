@@ -150,6 +150,13 @@ USE_TZ = True
 
 STATIC_URL = "/static/"
 
+# Pages --------------------------------------------------------------------------------------------
+
+# The live board at /, and GraphiQL for browsers at /graphql/: for development, unless asked for.
+BOARD = env.bool("BOARD", DEBUG)
+PLAYGROUND = env.bool("PLAYGROUND", DEBUG)
+PAGES_DIR = BASE_DIR / "frontend" / "dist"
+
 # Logging ------------------------------------------------------------------------------------------
 
 LOGGING = {

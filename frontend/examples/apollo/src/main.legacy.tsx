@@ -1,0 +1,12 @@
+import { ApolloProvider } from "@apollo/client/react";
+import { createRoot } from "react-dom/client";
+
+import { App } from "./App";
+import { clientWith } from "./client";
+import { socketLink } from "./socket.legacy";
+
+createRoot(document.getElementById("root")!).render(
+  <ApolloProvider client={clientWith(socketLink)}>
+    <App />
+  </ApolloProvider>,
+);
