@@ -38,16 +38,16 @@ def _alias(subject: Any, kwargs: dict[str, Any]) -> str:
     return kwargs.get("using") or router.db_for_write(type(subject), instance=subject)
 
 
-class RawQuerySet(models.query.RawQuerySet[M]):
+class RawQuerySet(models.query.RawQuerySet):  # type: ignore[type-arg]  # plain at run time
     """What `raw()` returns: `async for` awaits."""
 
-    def using(self, alias: str | None) -> RawQuerySet[M]:
+    def using(self, alias: str | None) -> RawQuerySet:
         """Select the database to query."""
         raw = super().using(alias)
         raw.__class__ = RawQuerySet
         return raw
 
-    async def __aiter__(self) -> AsyncIterator[M]:
+    async def __aiter__(self) -> AsyncIterator[Any]:
         for row in await call(self.db, list, self):
             yield row
 
@@ -82,7 +82,7 @@ class QuerySet(models.QuerySet[M]):
         params: Any = (),
         translations: dict[str, str] | None = None,
         using: str | None = None,
-    ) -> RawQuerySet[M]:
+    ) -> RawQuerySet:
         """Return the rows of an SQL query as instances of the model."""
         raw = super().raw(raw_query, params, translations, using)
         raw.__class__ = RawQuerySet
