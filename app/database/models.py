@@ -11,7 +11,7 @@ from django.db import models, router
 
 from app.database.calls import call, connections_for
 
-M = TypeVar("M", bound=models.Model)
+M_co = TypeVar("M_co", bound=models.Model, covariant=True)
 
 QUERYSET = (
     "aaggregate abulk_create abulk_update acontains acount acreate adelete aearliest aexists "
@@ -52,14 +52,14 @@ class RawQuerySet(models.query.RawQuerySet):  # type: ignore[type-arg]  # plain 
             yield row
 
 
-class QuerySet(models.QuerySet[M]):
+class QuerySet(models.QuerySet[M_co]):
     """Django's queryset; what it awaits stays on the event loop's thread where the engine can."""
 
-    async def __aiter__(self) -> AsyncIterator[M]:
+    async def __aiter__(self) -> AsyncIterator[M_co]:
         for row in await call(self.db, list, self):
             yield row
 
-    async def aiterator(self, chunk_size: int = 2000) -> AsyncIterator[M]:
+    async def aiterator(self, chunk_size: int = 2000) -> AsyncIterator[M_co]:
         """Iterate over the results, `chunk_size` rows in memory at a time.
 
         A connection, or the transaction around, is in use until the iterator is closed: leave it
@@ -70,7 +70,7 @@ class QuerySet(models.QuerySet[M]):
         rows = self.iterator(chunk_size)
         async with connections_for(self.db) as place:
             try:
-                while chunk := await place.call(list[M], islice(rows, chunk_size)):
+                while chunk := await place.call(list[M_co], islice(rows, chunk_size)):
                     for row in chunk:
                         yield row
             finally:
@@ -92,18 +92,32 @@ class QuerySet(models.QuerySet[M]):
 for _name in QUERYSET.split():
     setattr(QuerySet, _name, awaited(_name, getattr(models.QuerySet, _name)))
 
-_ManagerBase = models.Manager.from_queryset(QuerySet)
+
+Manager = models.Manager.from_queryset(QuerySet)
 
 
-class Manager(_ManagerBase[M]):
-    """Django's manager over our queryset; so are the related managers made from it."""
+def _await_in_related_managers(cls: type[Any], /, **kwargs: Any) -> None:
+    super(Manager, cls).__init_subclass__(**kwargs)
+    for name in RELATED_MANAGER.split():
+        stock = cls.__dict__.get(name)
+        if stock is not None and stock.__module__.startswith("django."):
+            setattr(cls, name, awaited(name, stock))
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        for name in RELATED_MANAGER.split():
-            stock = cls.__dict__.get(name)
-            if stock is not None and stock.__module__.startswith("django."):
-                setattr(cls, name, awaited(name, stock))
+
+# Django makes the class of a related manager from that of the default manager.
+Manager.__init_subclass__ = classmethod(_await_in_related_managers)  # type: ignore[assignment]
+
+
+def _as_manager(queryset: type[QuerySet[Any]]) -> models.Manager[Any]:
+    # Django's as_manager() takes its own Manager, whose related managers are the stock ones.
+    base: Any = Manager
+    manager: models.Manager[Any] = base.from_queryset(queryset)()
+    manager._built_with_asmanager = True  # type: ignore[attr-defined]  # migrations look for it
+    return manager
+
+
+_as_manager.queryset_only = True  # type: ignore[attr-defined]  # managers do not have it
+setattr(QuerySet, "as_manager", classmethod(_as_manager))  # noqa: B010  # unseen by django-stubs
 
 
 class Model(models.Model):
