@@ -38,6 +38,27 @@ def _alias(subject: Any, kwargs: dict[str, Any]) -> str:
     return kwargs.get("using") or router.db_for_write(type(subject), instance=subject)
 
 
+def _adapt(manager_class: Any, queryset_class: Any) -> None:
+    """Make the managers that Django makes from these classes await as well."""
+
+    def init_subclass(cls: Any, /, **kwargs: Any) -> None:
+        super(manager_class, cls).__init_subclass__(**kwargs)
+        for name in RELATED_MANAGER.split():
+            stock = cls.__dict__.get(name)
+            if stock is not None and stock.__module__.startswith("django."):
+                setattr(cls, name, awaited(name, stock))
+
+    def as_manager(cls: Any) -> Any:
+        manager = manager_class.from_queryset(cls)()
+        manager._built_with_asmanager = True  # migrations look for it
+        return manager
+
+    as_manager.queryset_only = True  # type: ignore[attr-defined]  # managers do not have it
+    # A related manager's class derives from that of the default manager.
+    manager_class.__init_subclass__ = classmethod(init_subclass)
+    queryset_class.as_manager = classmethod(as_manager)
+
+
 class RawQuerySet(models.query.RawQuerySet):  # type: ignore[type-arg]  # plain at run time
     """What `raw()` returns: `async for` awaits."""
 
@@ -96,30 +117,6 @@ for _name in QUERYSET.split():
 Manager = models.Manager.from_queryset(QuerySet)
 
 
-def _await_in_related_managers(cls: type[Any], /, **kwargs: Any) -> None:
-    super(Manager, cls).__init_subclass__(**kwargs)
-    for name in RELATED_MANAGER.split():
-        stock = cls.__dict__.get(name)
-        if stock is not None and stock.__module__.startswith("django."):
-            setattr(cls, name, awaited(name, stock))
-
-
-# Django makes the class of a related manager from that of the default manager.
-Manager.__init_subclass__ = classmethod(_await_in_related_managers)  # type: ignore[assignment]
-
-
-def _as_manager(queryset: type[QuerySet[Any]]) -> models.Manager[Any]:
-    # Django's as_manager() takes its own Manager, whose related managers are the stock ones.
-    base: Any = Manager
-    manager: models.Manager[Any] = base.from_queryset(queryset)()
-    manager._built_with_asmanager = True  # type: ignore[attr-defined]  # migrations look for it
-    return manager
-
-
-_as_manager.queryset_only = True  # type: ignore[attr-defined]  # managers do not have it
-setattr(QuerySet, "as_manager", classmethod(_as_manager))  # noqa: B010  # unseen by django-stubs
-
-
 class Model(models.Model):
     """Django's model, whose `asave`, `adelete` and `arefresh_from_db` await like the queryset."""
 
@@ -131,6 +128,9 @@ class Model(models.Model):
 
 for _name in MODEL.split():
     setattr(Model, _name, awaited(_name, getattr(models.Model, _name)))
+
+
+_adapt(Manager, QuerySet)  # not earlier: django-stubs must find `Manager` unused until here
 
 
 async def aprefetch_related_objects(
