@@ -130,7 +130,8 @@ for _name in MODEL.split():
     setattr(Model, _name, awaited(_name, getattr(models.Model, _name)))
 
 
-_adapt(Manager, QuerySet)  # not earlier: django-stubs must find `Manager` unused until here
+# By name: to django-stubs, any other use here would make the type of `Manager` unknown elsewhere.
+_adapt(globals()["Manager"], QuerySet)
 
 
 async def aprefetch_related_objects(
