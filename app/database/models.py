@@ -1,11 +1,11 @@
-"""The model base, manager and queryset whose `a…` methods await instead of changing threads."""
+"""The queryset, manager and model base whose `a…` methods await instead of changing threads."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import wraps
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.db import models, router
 
@@ -38,8 +38,8 @@ def _alias(subject: Any, kwargs: dict[str, Any]) -> str:
     return kwargs.get("using") or router.db_for_write(type(subject), instance=subject)
 
 
-def _adapt(manager_class: Any, queryset_class: Any) -> None:
-    """Make the managers that Django makes from these classes await as well."""
+def await_in_related_managers(manager_class: Any) -> None:
+    """Make the related managers await that Django derives from `manager_class`."""
 
     def init_subclass(cls: Any, /, **kwargs: Any) -> None:
         super(manager_class, cls).__init_subclass__(**kwargs)
@@ -48,15 +48,7 @@ def _adapt(manager_class: Any, queryset_class: Any) -> None:
             if stock is not None and stock.__module__.startswith("django."):
                 setattr(cls, name, awaited(name, stock))
 
-    def as_manager(cls: Any) -> Any:
-        manager = manager_class.from_queryset(cls)()
-        manager._built_with_asmanager = True  # migrations look for it
-        return manager
-
-    as_manager.queryset_only = True  # type: ignore[attr-defined]  # managers do not have it
-    # A related manager's class derives from that of the default manager.
     manager_class.__init_subclass__ = classmethod(init_subclass)
-    queryset_class.as_manager = classmethod(as_manager)
 
 
 class RawQuerySet(models.query.RawQuerySet):  # type: ignore[type-arg]  # plain at run time
@@ -75,6 +67,17 @@ class RawQuerySet(models.query.RawQuerySet):  # type: ignore[type-arg]  # plain 
 
 class QuerySet(models.QuerySet[M_co]):
     """Django's queryset; what it awaits stays on the event loop's thread where the engine can."""
+
+    if not TYPE_CHECKING:  # django-stubs must see Django's own
+
+        @classmethod
+        def as_manager(cls):
+            """Return a manager with the methods of this queryset."""
+            manager = super().as_manager()
+            await_in_related_managers(type(manager))
+            return manager
+
+        as_manager.__func__.queryset_only = True
 
     async def __aiter__(self) -> AsyncIterator[M_co]:
         for row in await call(self.db, list, self):
@@ -113,8 +116,8 @@ class QuerySet(models.QuerySet[M_co]):
 for _name in QUERYSET.split():
     setattr(QuerySet, _name, awaited(_name, getattr(models.QuerySet, _name)))
 
-
 Manager = models.Manager.from_queryset(QuerySet)
+await_in_related_managers(Manager)
 
 
 class Model(models.Model):
@@ -128,10 +131,6 @@ class Model(models.Model):
 
 for _name in MODEL.split():
     setattr(Model, _name, awaited(_name, getattr(models.Model, _name)))
-
-
-# By name: to django-stubs, any other use here would make the type of `Manager` unknown elsewhere.
-_adapt(globals()["Manager"], QuerySet)
 
 
 async def aprefetch_related_objects(
