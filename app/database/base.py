@@ -30,7 +30,8 @@ def _is_ours(engine: str) -> bool:
 
 def is_bridged(alias: str) -> bool:
     """Whether the async ORM works without threads for the database `alias`."""
-    return _is_ours(connections.settings[alias]["ENGINE"])
+    config = connections.settings.get(alias)
+    return config is not None and _is_ours(config["ENGINE"])
 
 
 class BridgedWrapper(DatabaseWrapper):

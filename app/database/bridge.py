@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Generator
+from dataclasses import dataclass
 from types import coroutine
 from typing import Any, ParamSpec, TypeVar
 
@@ -45,7 +46,7 @@ async def cross(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) 
         result = bridge.switch(*args, **kwargs)
         while not bridge.dead:
             try:
-                value = await _step(result)
+                value = await (result.awaitable if isinstance(result, Outside) else _step(result))
             except BaseException as error:
                 if isinstance(error, CancelledError):
                     cancelled = error
@@ -58,6 +59,13 @@ async def cross(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) 
             raise cancelled from failure
         raise
     return result  # type: ignore[no-any-return]  # what the greenlet returned
+
+
+@dataclass(frozen=True)
+class Outside:
+    """What the task shall await itself, not in the greenlet: other people's code."""
+
+    awaitable: Awaitable[Any]
 
 
 def wait(awaitable: Awaitable[T]) -> T:

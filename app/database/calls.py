@@ -8,7 +8,10 @@ from typing import ParamSpec, TypeVar
 
 from django.db import DEFAULT_DB_ALIAS
 
-from app.database import scope
+from app.database import (
+    nested,  # noqa: F401  # it teaches asgiref about the bridge
+    scope,
+)
 from app.database.base import BridgedWrapper, is_bridged
 from app.database.lease import BridgedLease, everything, nothing, transactions
 from app.database.scope import Lease, Scope

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
-from asgiref.sync import AsyncToSync
 from django.db import connections
 from greenlet import getcurrent
 
-from app.database import debugging, scope
+from app.database import debugging
 from app.database.base import BridgedWrapper
-from app.database.bridge import Bridge, cross, wait
+from app.database.bridge import cross
 from app.database.pools import sources
-from app.database.scope import Scope
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -66,14 +64,9 @@ class BridgedLease:
         if any(wrapper.connection is not None for wrapper in self._wrappers.values()):
             await cross(self._give_back)
 
-    def await_inside(self, awaitable: Awaitable[T]) -> T:
-        """Await user code in mid-call; the calls it makes run on these connections too."""
-        inner = Scope(BridgedLease(everything, self._wrappers))
-        scope.enter(inner)
-        try:
-            return wait(awaitable)
-        finally:
-            scope.leave(inner)
+    def nested(self) -> BridgedLease:
+        """A lease of the same connections, for calls made in the midst of one."""
+        return BridgedLease(everything, self._wrappers)
 
     def _call(self, function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
         # The greenlet shares the context of its task, which is suspended all the while.
@@ -82,7 +75,7 @@ class BridgedLease:
             if alias in outer:
                 debugging.share(outer[alias], wrapper)
             connections[alias] = wrapper
-        getcurrent().lease = self  # read by `_await_inside`
+        getcurrent().lease = self  # read by app.database.nested
         try:
             return function(*args, **kwargs)
         finally:
@@ -100,21 +93,3 @@ class BridgedLease:
             if wrapper.connection is not None and not self._keeps(wrapper):
                 wrapper.in_atomic_block = False
                 wrapper.close()
-
-
-_async_to_sync = AsyncToSync.__call__
-
-
-def _await_inside(self: AsyncToSync[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Let `async_to_sync` await inside the bridge, where asgiref could only refuse.
-
-    Django calls async signal receivers this way.
-    """
-    bridge = getcurrent()
-    if isinstance(bridge, Bridge):
-        lease: BridgedLease = bridge.lease
-        return lease.await_inside(self.awaitable(*args, **kwargs))
-    return _async_to_sync(self, *args, **kwargs)
-
-
-AsyncToSync.__call__ = _await_inside  # type: ignore[method-assign]
