@@ -56,16 +56,23 @@ class BridgedWrapper(DatabaseWrapper):
         super().init_connection_state()
         self._configure_timezone(self.connection)
 
+    def copy(self, alias: str | None = None) -> BridgedWrapper:
+        """Return another wrapper on the same pool."""
+        wrapper = super().copy(alias)
+        wrapper.pool = self.pool
+        return wrapper
+
     def validate_thread_sharing(self) -> None:
         """Accept every use: the connection itself awaits, which fails outside the bridge."""
 
 
-def _safe_inside(guarded: Callable[..., Any]) -> Callable[..., Any]:
-    unguarded = guarded.__wrapped__  # type: ignore[attr-defined]
-
-    @wraps(unguarded)
+def _safe_inside(name: str) -> Callable[..., Any]:
+    @wraps(getattr(DatabaseWrapper, name))
     def method(self: BridgedWrapper, *args: Any, **kwargs: Any) -> Any:
-        call = unguarded if is_inside() else guarded
+        # Looked up now, so that a test tool may replace it: pytest-django does.
+        call = getattr(DatabaseWrapper, name)
+        if is_inside():
+            call = getattr(call, "__wrapped__", call)
         return call(self, *args, **kwargs)
 
     return method
@@ -77,4 +84,4 @@ ASYNC_UNSAFE = (
     "get_new_connection rollback savepoint savepoint_commit savepoint_rollback"
 )
 for _name in ASYNC_UNSAFE.split():
-    setattr(BridgedWrapper, _name, _safe_inside(getattr(DatabaseWrapper, _name)))
+    setattr(BridgedWrapper, _name, _safe_inside(_name))

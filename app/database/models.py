@@ -134,9 +134,10 @@ for _name in MODEL.split():
 
 
 async def aprefetch_related_objects(
-    instances: Sequence[models.Model], *lookups: str | models.Prefetch[Any]
+    model_instances: Sequence[models.Model], *related_lookups: str | models.Prefetch[Any]
 ) -> None:
     """Django's `prefetch_related_objects`, awaited."""
-    if instances:
-        alias = instances[0]._state.db or router.db_for_read(type(instances[0]))
-        await call(alias, models.prefetch_related_objects, instances, *lookups)
+    if model_instances:
+        first = model_instances[0]
+        alias = first._state.db or router.db_for_read(type(first))
+        await call(alias, models.prefetch_related_objects, model_instances, *related_lookups)

@@ -24,25 +24,26 @@ from typing import Any
 
 ENGINES = {"stock": "django.db.backends.postgresql", "bridged": "app.database"}
 # All of Django's tests that use a database, without those of the admin, views and the like.
-LABELS = """
-aggregation aggregation_regress annotations async basic backends bulk_create
-composite_pk constraints contenttypes_tests custom_columns custom_lookups custom_managers
-custom_methods custom_pk datatypes dates datetimes db_functions db_typecasts db_utils defer
-defer_regress delete delete_regress distinct_on_fields empty empty_models expressions
-expressions_case expressions_window extra_regress field_defaults field_subclassing
-filtered_relation force_insert_update foreign_object from_db_value generic_relations
-generic_relations_regress get_earliest_or_latest get_object_or_404 get_or_create indexes
-introspection known_related_objects lookup m2m_and_m2o m2m_intermediary m2m_multiple m2m_recursive
-m2m_regress m2m_signals m2m_through m2m_through_regress m2o_recursive managers_regress many_to_many
-many_to_one many_to_one_null max_lengths migrations model_fields model_indexes model_inheritance
-model_inheritance_regress model_package model_regress model_utils multiple_database
-mutually_referential nested_foreign_keys null_fk null_fk_ordering null_queries one_to_one
-or_lookups order_with_respect_to ordering pagination postgres_tests prefetch_related properties
-proxy_model_inheritance proxy_models queries queryset_pickle raw_query reserved_names
-reverse_lookup save_delete_hooks schema select_for_update select_related select_related_onetoone
-select_related_regress serializers signals string_lookup swappable_models timezones
-transaction_hooks transactions unmanaged_models update update_only_fields validation xor_lookups
-""".split()
+LABELS = (
+    "aggregation aggregation_regress annotations async basic backends bulk_create composite_pk "
+    "constraints contenttypes_tests custom_columns custom_lookups custom_managers custom_methods "
+    "custom_pk datatypes dates datetimes db_functions db_typecasts db_utils defer defer_regress "
+    "delete delete_regress distinct_on_fields empty empty_models expressions expressions_case "
+    "expressions_window extra_regress field_defaults field_subclassing filtered_relation "
+    "force_insert_update foreign_object from_db_value generic_relations generic_relations_regress "
+    "get_earliest_or_latest get_object_or_404 get_or_create indexes introspection "
+    "known_related_objects lookup m2m_and_m2o m2m_intermediary m2m_multiple m2m_recursive "
+    "m2m_regress m2m_signals m2m_through m2m_through_regress m2o_recursive managers_regress "
+    "many_to_many many_to_one many_to_one_null max_lengths migrations model_fields model_indexes "
+    "model_inheritance model_inheritance_regress model_package model_regress model_utils "
+    "multiple_database mutually_referential nested_foreign_keys null_fk null_fk_ordering "
+    "null_queries one_to_one or_lookups order_with_respect_to ordering pagination postgres_tests "
+    "prefetch_related properties proxy_model_inheritance proxy_models queries queryset_pickle "
+    "raw_query reserved_names reverse_lookup save_delete_hooks schema select_for_update "
+    "select_related select_related_onetoone select_related_regress serializers signals "
+    "string_lookup swappable_models timezones transaction_hooks transactions unmanaged_models "
+    "update update_only_fields validation xor_lookups"
+)
 
 
 class Recorder(unittest.TextTestResult):
@@ -116,9 +117,13 @@ def await_everywhere() -> None:
         setattr(models.Model, name, getattr(ours.Model, name))
     for name in ("__aiter__", "aiterator"):
         setattr(models.QuerySet, name, getattr(ours.QuerySet, name))
-    query.RawQuerySet.__aiter__ = ours.RawQuerySet.__aiter__  # type: ignore[method-assign]
-    query.aprefetch_related_objects = ours.aprefetch_related_objects
-    models.aprefetch_related_objects = ours.aprefetch_related_objects
+    replacements: list[tuple[Any, Any, str]] = [
+        (query.RawQuerySet, ours.RawQuerySet, "__aiter__"),
+        (query, ours, "aprefetch_related_objects"),
+        (models, ours, "aprefetch_related_objects"),
+    ]
+    for theirs, mine, name in replacements:
+        setattr(theirs, name, getattr(mine, name))
     ours.await_in_related_managers(BaseManager)
 
 
@@ -154,7 +159,11 @@ def run_engine(engine: str, url: str, checkout: Path, labels: list[str]) -> dict
     labels, state = runtests.setup_run_tests(1, "", "", labels)
     if engine == "bridged":
         await_everywhere()
+    from django.db.backends.postgresql.features import DatabaseFeatures
     from django.test.runner import DiscoverRunner
+
+    # The wheel's PostgreSQL is built without ICU.
+    DatabaseFeatures.test_collations = dict.fromkeys(DatabaseFeatures.test_collations, "C")
 
     class Runner(DiscoverRunner):
         def get_resultclass(self) -> type[Recorder]:
@@ -198,7 +207,7 @@ def main() -> int:
     parser.add_argument("--url", help=argparse.SUPPRESS)
     parser.add_argument("--result", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    here = [label for label in LABELS if (options.checkout / "tests" / label).is_dir()]
+    here = [label for label in LABELS.split() if (options.checkout / "tests" / label).is_dir()]
     labels = options.labels or here
     if options.engine:
         outcomes = run_engine(options.engine, options.url, options.checkout, labels)
