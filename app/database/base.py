@@ -56,12 +56,6 @@ class BridgedWrapper(DatabaseWrapper):
         super().init_connection_state()
         self._configure_timezone(self.connection)
 
-    def copy(self, alias: str | None = None) -> BridgedWrapper:
-        """Return another wrapper on the same pool."""
-        wrapper = super().copy(alias)
-        wrapper.pool = self.pool
-        return wrapper
-
     def validate_thread_sharing(self) -> None:
         """Accept every use: the connection itself awaits, which fails outside the bridge."""
 
