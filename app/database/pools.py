@@ -41,7 +41,7 @@ class Source:
     def wrapper(self) -> BridgedWrapper:
         """A database wrapper whose connection will come from here."""
         wrapper = BridgedWrapper(self.settings, self.alias)
-        wrapper.pool = self  # type: ignore[assignment]  # the part of a pool that Django calls
+        wrapper.pool = self
         return wrapper
 
     async def _configure(self, connection: Connection) -> None:

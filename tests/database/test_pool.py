@@ -121,14 +121,16 @@ def _count(sql: str) -> int:
 
 
 async def test_siblings_have_connections_of_their_own(author: Author) -> None:
-    pids = await asyncio.gather(*(run(_pid_after_a_while) for _ in range(6)))
-    assert len(set(pids)) == 6
+    barrier = asyncio.Barrier(6)
+
+    async def work() -> int:
+        async with atomic():
+            pid = await run(_count, "SELECT pg_backend_pid()")
+            await barrier.wait()
+            return pid
+
+    assert len(set(await asyncio.gather(*(work() for _ in range(6))))) == 6
     assert pool().idle == pool().size
-
-
-def _pid_after_a_while() -> int:
-    sleep(0.05)
-    return _count("SELECT pg_backend_pid()")
 
 
 async def test_a_full_pool_has_a_deadline(library: Author, pool_options: Sizes) -> None:
@@ -230,7 +232,7 @@ async def test_a_dead_connection_is_not_lent(author: Author) -> None:
 def _kill_others() -> None:
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
             "WHERE datname = current_database() AND pid != pg_backend_pid()"
         )
 
