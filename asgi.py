@@ -20,7 +20,7 @@ from starlette.routing import Mount, Route, WebSocketRoute  # noqa: E402
 from starlette.websockets import WebSocket  # noqa: E402
 
 from app.changes.feed import Feed, backend_for  # noqa: E402
-from app.database.threads import open_threads  # noqa: E402
+from app.database.lifespan import opened  # noqa: E402
 from app.graphql.engine import Engine  # noqa: E402
 from app.graphql.http import HTTPHandler  # noqa: E402
 from app.graphql.limits import Limits  # noqa: E402
@@ -49,7 +49,7 @@ PATHS = ("/graphql/", "/graphql")
 @asynccontextmanager
 async def lifespan(_: Starlette) -> AsyncIterator[None]:
     """Start what the process owns; when it is told to stop, stop it all."""
-    async with open_threads(settings.DATABASE_POOL_SIZE), engine:
+    async with opened(threads=settings.DATABASE_POOL_SIZE), engine:
         yield
 
 

@@ -96,6 +96,7 @@ def database(url: str) -> dict[str, Any]:
             options["timeout"] = 5
             options["init_command"] = "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
         case "django.db.backends.postgresql":
+            config["ENGINE"] = "app.database"
             options["pool"] = {
                 "min_size": 0,
                 "max_size": DATABASE_POOL_SIZE,

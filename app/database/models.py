@@ -1,52 +1,127 @@
-"""The model base whose `a…` methods go through `run`."""
+"""The queryset, manager and model base whose `a…` methods await instead of changing threads."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import wraps
-from typing import Any, TypeVar
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from django.db import models
+from django.db import models, router
 
-from app.database.threads import run
+from app.database.calls import call, connections_for
 
 M_co = TypeVar("M_co", bound=models.Model, covariant=True)
 
+QUERYSET = (
+    "aaggregate abulk_create abulk_update acontains acount acreate adelete aearliest aexists "
+    "aexplain afirst aget aget_or_create ain_bulk alast alatest aupdate aupdate_or_create"
+)
+MODEL = "adelete arefresh_from_db asave"
+RELATED_MANAGER = "aadd aclear acreate aget_or_create aremove aset aupdate_or_create"
 
-def awaited(name: str, method: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
-    """`method` as the coroutine function `name` that runs it through `run`."""
 
-    @wraps(method)
-    async def call(*args: Any, **kwargs: Any) -> Any:
-        return await run(method, *args, **kwargs)
+def awaited(name: str, stock: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
+    """The method `name`, which awaits its synchronous twin."""
 
-    call.__name__ = name
-    return call
+    @wraps(stock)
+    async def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return await call(_alias(self, kwargs), getattr(self, name[1:]), *args, **kwargs)
+
+    return method
+
+
+def _alias(subject: Any, kwargs: dict[str, Any]) -> str:
+    """The database that `subject`, a model instance, manager or queryset, will use."""
+    if not isinstance(subject, models.Model):
+        return subject.db  # type: ignore[no-any-return]
+    return kwargs.get("using") or router.db_for_write(type(subject), instance=subject)
+
+
+def await_in_related_managers(manager_class: Any) -> None:
+    """Make the related managers await that Django derives from `manager_class`."""
+
+    def init_subclass(cls: Any, /, **kwargs: Any) -> None:
+        super(manager_class, cls).__init_subclass__(**kwargs)
+        for name in RELATED_MANAGER.split():
+            stock = cls.__dict__.get(name)
+            if stock is not None and stock.__module__.startswith("django."):
+                setattr(cls, name, awaited(name, stock))
+
+    manager_class.__init_subclass__ = classmethod(init_subclass)
+
+
+class RawQuerySet(models.query.RawQuerySet):  # type: ignore[type-arg]  # plain at run time
+    """What `raw()` returns: `async for` awaits."""
+
+    def using(self, alias: str | None) -> RawQuerySet:
+        """Select the database to query."""
+        raw = super().using(alias)
+        raw.__class__ = RawQuerySet
+        return raw
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        for row in await call(self.db, list, self):
+            yield row
 
 
 class QuerySet(models.QuerySet[M_co]):
-    """Django's queryset; its `a…` methods and `async for` do not share one thread."""
+    """Django's queryset; what it awaits stays on the event loop's thread where the engine can."""
 
-    def __aiter__(self) -> AsyncIterator[M_co]:
-        async def fetch() -> AsyncIterator[M_co]:
-            for row in await run(list, self):
-                yield row
+    if not TYPE_CHECKING:  # django-stubs must see Django's own
 
-        return fetch()
+        @classmethod
+        def as_manager(cls):
+            """Return a manager with the methods of this queryset."""
+            manager = super().as_manager()
+            await_in_related_managers(type(manager))
+            return manager
+
+        as_manager.__func__.queryset_only = True
+
+    async def __aiter__(self) -> AsyncIterator[M_co]:
+        for row in await call(self.db, list, self):
+            yield row
+
+    async def aiterator(self, chunk_size: int = 2000) -> AsyncIterator[M_co]:
+        """Iterate over the results, `chunk_size` rows in memory at a time.
+
+        A connection, or the transaction around, is in use until the iterator is closed: leave it
+        early only inside `contextlib.aclosing`.
+        """
+        if chunk_size <= 0:
+            raise ValueError("Chunk size must be strictly positive.")
+        rows = self.iterator(chunk_size)
+        async with connections_for(self.db) as place:
+            try:
+                while chunk := await place.call(list[M_co], islice(rows, chunk_size)):
+                    for row in chunk:
+                        yield row
+            finally:
+                await place.call(rows.close)  # type: ignore[attr-defined]  # it is a generator
+
+    def raw(
+        self,
+        raw_query: Any,
+        params: Any = (),
+        translations: dict[str, str] | None = None,
+        using: str | None = None,
+    ) -> RawQuerySet:
+        """Return the rows of an SQL query as instances of the model."""
+        raw = super().raw(raw_query, params, translations, using)
+        raw.__class__ = RawQuerySet
+        return raw  # type: ignore[return-value]
 
 
-_QUERYSET = (
-    "aget acreate abulk_create abulk_update aget_or_create aupdate_or_create acount aaggregate "
-    "aexists acontains afirst alast aearliest alatest ain_bulk adelete aupdate aexplain"
-)
-for _name in _QUERYSET.split():
-    setattr(QuerySet, _name, awaited(_name, getattr(models.QuerySet, _name[1:])))
+for _name in QUERYSET.split():
+    setattr(QuerySet, _name, awaited(_name, getattr(models.QuerySet, _name)))
 
 Manager = models.Manager.from_queryset(QuerySet)
+await_in_related_managers(Manager)
 
 
 class Model(models.Model):
-    """A model whose `asave`, `adelete` and `arefresh_from_db` go through `run`."""
+    """Django's model, whose `asave`, `adelete` and `arefresh_from_db` await like the queryset."""
 
     objects = Manager()
 
@@ -54,5 +129,15 @@ class Model(models.Model):
         abstract = True
 
 
-for _name in ("asave", "adelete", "arefresh_from_db"):
-    setattr(Model, _name, awaited(_name, getattr(models.Model, _name[1:])))
+for _name in MODEL.split():
+    setattr(Model, _name, awaited(_name, getattr(models.Model, _name)))
+
+
+async def aprefetch_related_objects(
+    model_instances: Sequence[models.Model], *related_lookups: str | models.Prefetch[Any]
+) -> None:
+    """Django's `prefetch_related_objects`, awaited."""
+    if model_instances:
+        first = model_instances[0]
+        alias = first._state.db or router.db_for_read(type(first))
+        await call(alias, models.prefetch_related_objects, model_instances, *related_lookups)

@@ -1,56 +1,186 @@
-"""Run synchronous ORM code in a bounded pool of threads, one connection each."""
+"""Run synchronous ORM code in a bounded pool of threads: for databases of any other engine."""
+
+from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
-from typing import Any, ParamSpec, TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, asynccontextmanager
+from typing import Any, TypeVar
 
 from asgiref.sync import sync_to_async
-from django.db import close_old_connections, connections
+from django.db import OperationalError, connections
 
-P = ParamSpec("P")
+from app.database.base import is_bridged
+from app.database.debugging import Debugging
+from app.database.statistics import Statistics
+from app.database.stock import run_in_this_thread
+
 T = TypeVar("T")
 
-_executors: dict[asyncio.AbstractEventLoop, ThreadPoolExecutor] = {}
+_open: dict[asyncio.AbstractEventLoop, Threads] = {}
+
+
+class Worker(ThreadPoolExecutor):
+    """One thread, and the connections that live in it."""
+
+    def __init__(self) -> None:
+        super().__init__(max_workers=1, thread_name_prefix="orm")
+        self.latest: Future[Any] | None = None
+
+    def submit(self, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Remember the call, whose awaiter may be cancelled before it ends."""
+        self.latest = super().submit(*args, **kwargs)
+        return self.latest
+
+
+class Threads:
+    """The threads of one event loop, lent one by one."""
+
+    def __init__(self, size: int, timeout_seconds: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._timeout_seconds = timeout_seconds
+        self._idle: asyncio.LifoQueue[Worker] = asyncio.LifoQueue()
+        self._workers = [Worker() for _ in range(size)]
+        for worker in self._workers:
+            self._idle.put_nowait(worker)
+        self._waiting = self._requests = self._queued = self._errors = 0
+
+    async def borrow(self) -> Worker:
+        """Return a thread that nobody uses."""
+        self._requests += 1
+        if not self._idle.empty():
+            return self._idle.get_nowait()
+        self._queued += 1
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                return await self._idle.get()
+        except TimeoutError:
+            self._errors += 1
+            raise OperationalError(
+                f"No thread for the database within {self._timeout_seconds:g} s: all "
+                f"{len(self._workers)} are in use; {self._waiting} more wait."
+            ) from None
+        finally:
+            self._waiting -= 1
+
+    def give_back(self, worker: Worker) -> None:
+        """Lend `worker` on as soon as its latest call has ended."""
+        if worker.latest is None or worker.latest.done():
+            self._idle.put_nowait(worker)
+        else:
+            worker.latest.add_done_callback(
+                lambda _: self._loop.call_soon_threadsafe(self._idle.put_nowait, worker)
+            )
+
+    def close(self) -> None:
+        """Wait for the running calls, then close the threads' connections."""
+        for worker in self._workers:
+            if worker.latest is not None:
+                worker.submit(connections.close_all)
+        for worker in self._workers:
+            worker.shutdown()
+
+    def statistics(self) -> Statistics:
+        """How the threads stand now, and what was counted since they were opened."""
+        return Statistics(
+            name="threads",
+            max_size=len(self._workers),
+            size=sum(worker.latest is not None for worker in self._workers),
+            idle=self._idle.qsize(),
+            waiting=self._waiting,
+            requests=self._requests,
+            queued=self._queued,
+            errors=self._errors,
+        )
+
+
+class ThreadLease:
+    """A thread with its connections, for one call, one iteration or one transaction."""
+
+    def __init__(self, threads: Threads, worker: Worker, *, is_lasting: bool) -> None:
+        self._threads = threads
+        self._worker = worker
+        self._is_lasting = is_lasting
+
+    def serves(self, alias: str) -> bool:
+        """Whether `alias` is a database of another engine than ours."""
+        return not is_bridged(alias)
+
+    def holds(self, alias: str) -> bool:  # noqa: ARG002
+        """Whether the connection to `alias` outlives a call: it stays with its thread."""
+        return True
+
+    async def call(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Run `function` in the thread.
+
+        When cancelled, a single call goes on unattended, as in stock Django; a lasting lease
+        waits for its end, so that the order of its calls stays known.
+        """
+        run = sync_to_async(self._run, thread_sensitive=False, executor=self._worker)
+        try:
+            return await run(Debugging.of_this_context(), function, args, kwargs)
+        except asyncio.CancelledError:
+            if self._is_lasting and self._worker.latest is not None:
+                await asyncio.wait([asyncio.wrap_future(self._worker.latest)])
+            raise
+
+    async def close(self) -> None:
+        """Lend the thread on; a transaction still under way is rolled back."""
+        if self._is_lasting:
+            self._worker.submit(_settle)
+        self._threads.give_back(self._worker)
+
+    def _run(
+        self,
+        debugging: Debugging,
+        function: Callable[..., T],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> T:
+        try:
+            return run_in_this_thread(debugging, function, args, kwargs)
+        finally:
+            if not self._is_lasting:
+                _settle()
+
+
+def _settle() -> None:
+    """Close the connections of this thread that are broken, too old, or left in a transaction."""
+    for connection in connections.all(initialized_only=True):
+        if connection.in_atomic_block:
+            connection.in_atomic_block = False
+            connection.close()
+        if connection.vendor == "sqlite":
+            # A file, not a server: CONN_MAX_AGE would spend more on opening it than on queries.
+            connection.close_at = None
+        connection.close_if_unusable_or_obsolete()
 
 
 @asynccontextmanager
-async def open_threads(size: int) -> AsyncIterator[None]:
-    """Within the block, `run` on this event loop has `size` threads of its own.
+async def open_threads(size: int, timeout_seconds: float = 10) -> AsyncIterator[None]:
+    """Within the block, this event loop has `size` threads for databases of other engines.
 
     On leaving, running calls are awaited and every connection of the threads is closed.
     """
     loop = asyncio.get_running_loop()
-    with ThreadPoolExecutor(size, thread_name_prefix="orm") as executor:
-        _executors[loop] = executor
-        try:
-            yield
-        finally:
-            del _executors[loop]
+    with ExitStack() as stack:
+        _open[loop] = threads = Threads(size, timeout_seconds)
+        stack.callback(threads.close)
+        stack.callback(_open.pop, loop)
+        yield
 
 
-async def run(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Await `function(*args, **kwargs)`, synchronous ORM code, without blocking the event loop.
-
-    Outside `open_threads` it runs as Django's own `a…` methods do, in the one thread that
-    asgiref keeps for the context.
-    """
-    executor = _executors.get(asyncio.get_running_loop())
-    if executor is None:
-        return await sync_to_async(function)(*args, **kwargs)
-    call = sync_to_async(_with_fresh_connections, thread_sensitive=False, executor=executor)
-    return await call(function, args, kwargs)
+def opened_threads() -> Threads | None:
+    """The threads of the running event loop, if `open_threads` has made some."""
+    return _open.get(asyncio.get_running_loop())
 
 
-def _with_fresh_connections(
-    function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> T:
-    # What Django does at both ends of a request: a connection that is too old, broken or
-    # borrowed from a pool is closed, so that the next call starts with a good one.
-    close_old_connections()
-    try:
-        return function(*args, **kwargs)
-    finally:
-        if not any(c.in_atomic_block for c in connections.all(initialized_only=True)):
-            close_old_connections()
+def can_use_threads() -> bool:
+    """Whether there is a database of another engine that several threads can share."""
+    others = [connections[alias] for alias in connections if not is_bridged(alias)]
+    return any(other.vendor != "unknown" for other in others) and not any(
+        other.vendor == "sqlite" and other.is_in_memory_db()  # type: ignore[attr-defined]
+        for other in others
+    )

@@ -21,7 +21,7 @@ from graphql import (
 )
 
 from app.changes.feed import Feed
-from app.database.threads import run
+from app.database.calls import run
 from app.graphql.context import Context
 from app.graphql.documents import Documents, InvalidDocumentError
 from app.graphql.errors import BadUserInputError, cause_of, format_error, is_transient

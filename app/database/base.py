@@ -1,0 +1,81 @@
+"""What `ENGINE = "app.database"` names: Django's PostgreSQL engine, and its twin in the bridge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache, wraps
+from typing import TYPE_CHECKING, Any
+
+from django.db import connections
+from django.db.backends.postgresql import base as postgresql
+from django.db.utils import load_backend
+
+from app.database.bridge import is_inside
+
+
+class DatabaseWrapper(postgresql.DatabaseWrapper):
+    """Django's own, for synchronous code; the async ORM works for databases of this engine."""
+
+    if TYPE_CHECKING:  # not in the stubs
+
+        def _configure_connection(self, connection: Any) -> bool: ...
+
+        def _configure_timezone(self, connection: Any) -> bool: ...
+
+
+@cache
+def _is_ours(engine: str) -> bool:
+    return issubclass(load_backend(engine).DatabaseWrapper, DatabaseWrapper)
+
+
+def is_bridged(alias: str) -> bool:
+    """Whether the async ORM works without threads for the database `alias`."""
+    config = connections.settings.get(alias)
+    return config is not None and _is_ours(config["ENGINE"])
+
+
+class BridgedWrapper(DatabaseWrapper):
+    """The same engine inside the bridge: its connections come from the event loop's pool.
+
+    One lives as long as one call or transaction. It is made by `lease`, never by Django, and is of
+    use only inside the bridge: elsewhere its methods raise `SynchronousOnlyOperation`.
+    """
+
+    pool = None  # set by the maker; Django's own code takes from it and gives back
+
+    def close_pool(self) -> None:
+        """Leave the pool open: it belongs to the lifespan, not to one of its borrowers."""
+
+    def ensure_timezone(self) -> bool:
+        """Set the time zone of the connection in use; others are set when they are borrowed."""
+        return self.connection is not None and self._configure_timezone(self.connection)
+
+    def init_connection_state(self) -> None:
+        """Set what may have changed since the pool opened the connection."""
+        self.__dict__["pg_version"] = self.connection.info.server_version
+        super().init_connection_state()
+        self._configure_timezone(self.connection)
+
+    def validate_thread_sharing(self) -> None:
+        """Accept every use: the connection itself awaits, which fails outside the bridge."""
+
+
+def _safe_inside(name: str) -> Callable[..., Any]:
+    @wraps(getattr(DatabaseWrapper, name))
+    def method(self: BridgedWrapper, *args: Any, **kwargs: Any) -> Any:
+        # Looked up now, so that a test tool may replace it: pytest-django does.
+        call = getattr(DatabaseWrapper, name)
+        if is_inside():
+            call = getattr(call, "__wrapped__", call)
+        return call(self, *args, **kwargs)
+
+    return method
+
+
+# Every method that Django marks as async-unsafe, because there it would block the event loop.
+ASYNC_UNSAFE = (
+    "chunked_cursor clean_savepoints close commit connect create_cursor cursor ensure_connection "
+    "get_new_connection rollback savepoint savepoint_commit savepoint_rollback"
+)
+for _name in ASYNC_UNSAFE.split():
+    setattr(BridgedWrapper, _name, _safe_inside(_name))

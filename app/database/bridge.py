@@ -1,0 +1,101 @@
+"""Let synchronous code await: it runs in a greenlet on the event loop's own thread."""
+
+from __future__ import annotations
+
+from asyncio import CancelledError
+from collections.abc import Awaitable, Callable, Generator
+from dataclasses import dataclass
+from types import coroutine
+from typing import Any, ParamSpec, TypeVar
+
+from django.core.exceptions import SynchronousOnlyOperation
+from greenlet import getcurrent, greenlet
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Bridge(greenlet):  # type: ignore[misc]  # greenlet has no types
+    """The greenlet of one call; its parent is whoever awaits that call."""
+
+    is_abandoned = False  # the awaiting coroutine was closed: nobody can await any more
+    lease: Any = None  # what the call runs on, for code that looks for it
+
+    def suspend(self, future: Any) -> Any:
+        """Let the task await `future`, and return its result."""
+        if self.is_abandoned:
+            raise CancelledError("The coroutine that awaited this call was closed.")
+        return self.parent.switch(future)
+
+
+def is_inside() -> bool:
+    """Whether the running code was called by `cross`, so that it may `wait`."""
+    return isinstance(getcurrent(), Bridge)
+
+
+async def cross(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call synchronous `function`, in this task and its context, such that it may `wait`.
+
+    A cancellation is raised inside `function` where it waits. Should cleaning up fail after that,
+    the cancellation is still what the caller sees.
+    """
+    bridge = Bridge(function)
+    bridge.gr_context = getcurrent().gr_context
+    cancelled: CancelledError | None = None
+    try:
+        result = bridge.switch(*args, **kwargs)
+        while not bridge.dead:
+            try:
+                value = await (result.awaitable if isinstance(result, Outside) else _step(result))
+            except BaseException as error:
+                if isinstance(error, CancelledError):
+                    cancelled = error
+                bridge.is_abandoned = isinstance(error, GeneratorExit)
+                result = bridge.throw(error)
+            else:
+                result = bridge.switch(value)
+    except Exception as failure:
+        if cancelled is not None:
+            raise cancelled from failure
+        raise
+    return result  # type: ignore[no-any-return]  # what the greenlet returned
+
+
+@dataclass(frozen=True)
+class Outside:
+    """What the task shall await itself, not in the greenlet: other people's code."""
+
+    awaitable: Awaitable[Any]
+
+
+def wait(awaitable: Awaitable[T]) -> T:
+    """Await `awaitable` from synchronous code that `cross` has called.
+
+    The awaitable is driven here, in the greenlet: only what really suspends reaches the task, so
+    a coroutine that is ready at once costs no switch.
+    """
+    bridge = getcurrent()
+    steps = awaitable.__await__()
+    if not isinstance(bridge, Bridge):
+        steps.close()
+        raise SynchronousOnlyOperation(
+            "This database connection belongs to the async ORM: it works only inside "
+            "app.database.calls.run(function, ...) and the a… methods."
+        )
+    try:
+        future = next(steps)
+        while True:
+            try:
+                value = bridge.suspend(future)
+            except BaseException as error:
+                future = steps.throw(error)
+            else:
+                future = steps.send(value)
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
+
+
+@coroutine
+def _step(future: Any) -> Generator[Any, Any, Any]:
+    """Hand what a coroutine yielded to the task, as if this coroutine had yielded it."""
+    return (yield future)

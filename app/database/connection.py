@@ -1,0 +1,83 @@
+"""A pooled `AsyncConnection` and the synchronous face that Django's ORM sees of it."""
+
+from __future__ import annotations
+
+from select import POLLIN, poll
+from time import monotonic
+from types import TracebackType
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg.abc import PQGen
+from psycopg.pq import TransactionStatus
+
+from app.database.bridge import wait
+
+T = TypeVar("T")
+
+
+class Connection(psycopg.AsyncConnection[Any]):
+    """psycopg's connection, which knows when it was last seen alive."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.created_at = self.alive_at = monotonic()
+        self.face: Face
+
+    def is_idle(self) -> bool:
+        """Whether no statement and no transaction is under way."""
+        return self.pgconn.transaction_status == TransactionStatus.IDLE
+
+    def is_silent(self) -> bool:
+        """Whether the server has sent nothing unasked, as it does when it ends the connection."""
+        poller = poll()
+        poller.register(self.pgconn.socket, POLLIN)
+        return not poller.poll(0)
+
+
+class Face(psycopg.Connection[Any]):
+    """The same connection with psycopg's synchronous API, for use inside the bridge.
+
+    All of psycopg's synchronous cursors wait through `wait`; here it awaits the `AsyncConnection`,
+    which cancels the statement on the server when the task is cancelled.
+    """
+
+    def __init__(self, owner: Connection, cursor_factory: type[psycopg.Cursor[Any]]) -> None:
+        super().__init__(owner.pgconn)
+        self.owner = owner
+        self.cursor_factory = cursor_factory
+        self.lock = Turn()  # type: ignore[assignment]  # used only in `with`
+        self.prepare_threshold = owner.prepare_threshold
+        self._adapters = owner.adapters
+        self._autocommit = owner.autocommit
+
+    def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
+        """Await the owner until `gen` is done."""
+        return wait(self.owner.wait(gen, interval, timeout))
+
+    def cancel_safe(self, *, timeout: float = 30.0) -> None:
+        """Await the cancellation of the statement under way."""
+        wait(self.owner.cancel_safe(timeout=timeout))
+
+
+class Turn:
+    """In place of psycopg's lock, which would stop the whole event loop: refuse a second user."""
+
+    def __init__(self) -> None:
+        self.is_taken = False
+
+    def __enter__(self) -> None:
+        if self.is_taken:
+            raise psycopg.ProgrammingError(
+                "Two tasks use one database connection at once. Give each its own call of "
+                "app.database.calls.run."
+            )
+        self.is_taken = True
+
+    def __exit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.is_taken = False

@@ -1,0 +1,182 @@
+"""Lend the connections of an event loop, a bounded number for each database."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from time import monotonic
+from typing import Any
+
+from django.db import connections
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from app.database.base import BridgedWrapper, is_bridged
+from app.database.bridge import cross, wait
+from app.database.connection import Connection, Face
+from app.database.statistics import Statistics
+
+# Of Django's `OPTIONS["pool"]`, what holds for an async pool as well: no callbacks, no classes.
+_OPTIONS = {
+    "min_size", "max_size", "timeout", "max_waiting", "max_lifetime", "max_idle",
+    "reconnect_timeout", "num_workers",
+}  # fmt: skip
+TRUSTED_SECONDS = 1.0
+
+_open: dict[asyncio.AbstractEventLoop, dict[str, Pool]] = {}
+
+
+class Source:
+    """Connects anew for each lease and closes after it: what there is outside `open_pools`."""
+
+    def __init__(self, alias: str) -> None:
+        self.alias = alias
+        self.settings = connections.settings[alias]
+        self.options = self.settings["OPTIONS"].get("pool") or {}
+        self._template = self.wrapper()
+        self._connect_options: dict[str, Any] = self._template.get_connection_params()
+        self._cursor_factory = self._connect_options.pop("cursor_factory")
+        self._connect_options["autocommit"] = True
+
+    def wrapper(self) -> BridgedWrapper:
+        """A database wrapper whose connection will come from here."""
+        wrapper = BridgedWrapper(self.settings, self.alias)
+        wrapper.pool = self  # type: ignore[assignment]  # the part of a pool that Django calls
+        return wrapper
+
+    async def _configure(self, connection: Connection) -> None:
+        connection.face = Face(connection, self._cursor_factory)
+        await cross(self._template._configure_connection, connection.face)
+
+    async def _connect(self) -> Connection:
+        connection = await Connection.connect(**self._connect_options)
+        try:
+            await self._configure(connection)
+        except BaseException:
+            await connection.close()
+            raise
+        return connection
+
+    # What Django calls, inside the bridge.
+
+    def open(self) -> None:
+        """Do nothing: whoever made this has opened it."""
+
+    def getconn(self) -> Face:
+        """Borrow a connection."""
+        face = wait(self._connect()).face
+        face._pool = self  # type: ignore[assignment]  # where `_close` gives it back
+        return face
+
+    def putconn(self, face: Face) -> None:
+        """Take a connection back."""
+        face.owner.pgconn.finish()
+
+
+class Pool(Source):
+    """The pool of one database on one event loop, sized by Django's own `OPTIONS["pool"]`."""
+
+    def __init__(self, alias: str) -> None:
+        super().__init__(alias)
+        options = self.options if isinstance(self.options, dict) else {}
+        self._drained_at = 0.0
+        self.connections = AsyncConnectionPool(
+            connection_class=Connection,
+            kwargs=self._connect_options,
+            open=False,
+            configure=self._configure,
+            check=self._check if self.settings["CONN_HEALTH_CHECKS"] else None,
+            **{name: value for name, value in options.items() if name in _OPTIONS},
+        )
+
+    async def _check(self, connection: Connection) -> None:
+        """Raise if the server has gone away; ask it only when there is reason to doubt.
+
+        A connection in use a moment ago, on which the server has not spoken, is taken as alive:
+        asking would double the latency of each query.
+        """
+        idle_seconds = monotonic() - connection.alive_at
+        if idle_seconds < TRUSTED_SECONDS and connection.is_silent():
+            return
+        try:
+            await connection.execute("")
+        except Exception:
+            # After a restart all are dead. The pool would find that out one by one, with a
+            # growing delay, so that a lone caller ran into its deadline.
+            if connection.created_at >= self._drained_at:
+                self._drained_at = monotonic()
+                await self.connections.drain()
+            raise
+
+    def getconn(self) -> Face:
+        try:
+            connection = wait(self.connections.getconn())
+        except PoolTimeout as error:
+            raise PoolTimeout(self._why_none()) from error
+        connection.face._pool = self  # type: ignore[assignment]
+        return connection.face
+
+    def putconn(self, face: Face) -> None:
+        connection = face.owner
+        if not connection.is_idle():
+            # Left in a transaction or in mid-statement. Cleaning up takes time in which a
+            # cancellation would lose the connection; the pool replaces a closed one.
+            connection.pgconn.finish()
+        connection.alive_at = monotonic()
+        wait(self.connections.putconn(connection))
+
+    def _why_none(self) -> str:
+        now = self.statistics()
+        if now.size:
+            why = f"all {now.size} of at most {now.max_size} are in use; {now.waiting} more wait"
+        else:
+            why = "none could be opened; the log of psycopg.pool says why"
+        return (
+            f'No connection to the database "{self.alias}" within {self.connections.timeout:g} s: '
+            f'{why}. See OPTIONS["pool"]: max_size, timeout.'
+        )
+
+    def statistics(self) -> Statistics:
+        """How the pool stands now, and what it counted since it was opened."""
+        counted = self.connections.get_stats()
+        return Statistics(
+            name=self.alias,
+            max_size=self.connections.max_size,
+            size=counted.get("pool_size", 0),
+            idle=counted.get("pool_available", 0),
+            waiting=counted.get("requests_waiting", 0),
+            requests=counted.get("requests_num", 0),
+            queued=counted.get("requests_queued", 0),
+            errors=counted.get("requests_errors", 0),
+            wait_seconds=counted.get("requests_wait_ms", 0) / 1000,
+            opened=counted.get("connections_num", 0),
+            lost=counted.get("connections_lost", 0) + counted.get("returns_bad", 0),
+        )
+
+
+@asynccontextmanager
+async def open_pools() -> AsyncIterator[None]:
+    """Within the block, the async ORM of this event loop borrows from a pool per database."""
+    loop = asyncio.get_running_loop()
+    pools = {alias: Pool(alias) for alias in connections if is_bridged(alias)}
+    async with AsyncExitStack() as stack:
+        for pool in pools.values():
+            await stack.enter_async_context(pool.connections)
+        _open[loop] = pools
+        try:
+            yield
+        finally:
+            del _open[loop]
+
+
+def sources() -> Iterable[Source]:
+    """Where the connections of the running event loop come from, one for each database."""
+    pools = _open.get(asyncio.get_running_loop())
+    return (
+        pools.values() if pools else [Source(alias) for alias in connections if is_bridged(alias)]
+    )
+
+
+def pool_statistics() -> list[Statistics]:
+    """The statistics of this event loop's pools, none outside `open_pools`."""
+    return [pool.statistics() for pool in _open.get(asyncio.get_running_loop(), {}).values()]

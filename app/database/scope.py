@@ -1,0 +1,108 @@
+"""Keep the calls of one transaction on its connection, one at a time, whoever makes them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any, Protocol, TypeVar
+
+from django.db.transaction import TransactionManagementError
+
+T = TypeVar("T")
+
+TURN_SECONDS = 10.0
+
+
+class Lease(Protocol):
+    """Connections, and the one place where calls on them run: a greenlet or a thread."""
+
+    def serves(self, alias: str) -> bool:
+        """Whether calls on the database `alias` can run here."""
+
+    def holds(self, alias: str) -> bool:
+        """Whether the connection to `alias`, and a cursor on it, outlive a call."""
+
+    async def call(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Run synchronous `function` on these connections."""
+
+    async def close(self) -> None:
+        """Give everything back; what is not committed is rolled back."""
+
+
+class Scope:
+    """One `async with atomic()` block, known to its task and to the tasks started in it.
+
+    Calls take turns. A nested block has its parent's turn for as long as it lasts, so that what
+    sibling tasks do can never fall into each other's savepoints.
+    """
+
+    def __init__(self, lease: Lease) -> None:
+        self.lease = lease
+        self.parent: Scope | None = None
+        self.is_open = True
+        self._turn = asyncio.Lock()
+
+    async def call(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Run `function` on the connections of this scope when its turn has come."""
+        await self.take_turn()
+        try:
+            return await self.lease.call(function, *args, **kwargs)
+        finally:
+            self.end_turn()
+
+    async def take_turn(self) -> None:
+        """Wait until no other task uses this scope."""
+        if self._turn.locked():
+            await self._queue()
+        else:
+            await self._turn.acquire()
+        if not self.is_open:
+            self.end_turn()
+            raise TransactionManagementError(
+                "The atomic() block in which this call began has ended. Await the tasks that "
+                "are started in a block before leaving it."
+            )
+
+    async def _queue(self) -> None:
+        try:
+            async with asyncio.timeout(TURN_SECONDS):
+                await self._turn.acquire()
+        except TimeoutError:
+            raise TransactionManagementError(
+                f"Another task has used this transaction for {TURN_SECONDS:g} s. Tasks in one "
+                "atomic() block take turns; none may wait, inside a nested block, for a task "
+                "that was started outside of it."
+            ) from None
+
+    def end_turn(self) -> None:
+        """Let the next task use this scope."""
+        self._turn.release()
+
+
+_innermost: ContextVar[Scope | None] = ContextVar("innermost atomic() block", default=None)
+
+
+def current(alias: str) -> Scope | None:
+    """The innermost scope around the caller, still open, where calls on `alias` belong."""
+    scope = _innermost.get()
+    while scope is not None and not (scope.is_open and scope.lease.serves(alias)):
+        scope = scope.parent
+    return scope
+
+
+def innermost() -> Scope | None:
+    """The scope that this context entered last."""
+    return _innermost.get()
+
+
+def enter(scope: Scope) -> None:
+    """Make `scope` the innermost: calls in this context and in new tasks belong to it."""
+    scope.parent = _innermost.get()
+    _innermost.set(scope)
+
+
+def leave(scope: Scope) -> None:
+    """End `scope`: calls of this context belong where they did before."""
+    scope.is_open = False
+    _innermost.set(scope.parent)

@@ -1,0 +1,144 @@
+"""`async with atomic()`: Django's transactions around code that awaits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import wraps
+from inspect import iscoroutinefunction
+from types import TracebackType
+from typing import Any, TypeVar, overload
+
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from app.database import debugging, scope
+from app.database.calls import lease_for
+from app.database.lease import transactions
+from app.database.scope import Lease, Scope
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Block(Scope):
+    """The scope of one `async with atomic()`, and what to restore when it ends."""
+
+    def __init__(self, atomic: Atomic, lease: Lease, around: Scope | None) -> None:
+        super().__init__(lease)
+        self.atomic = atomic
+        self.around = around
+        self.outer = debugging.initialized().get(atomic.alias)
+
+    async def close(self) -> None:
+        """Let what is around this block go on."""
+        scope.leave(self)
+        self.end_turn()
+        if self.outer is not None:
+            connections[self.atomic.alias] = self.outer
+        else:
+            del connections[self.atomic.alias]
+        await _release(self.lease, self.around)
+
+
+class Atomic(transaction.Atomic):
+    """Django's `atomic`, also for `async with` and as a decorator of coroutine functions.
+
+    What the block awaits, and the tasks that it starts, run in the transaction. Savepoints,
+    `durable`, `on_commit` and the rest are Django's own.
+    """
+
+    @property
+    def alias(self) -> str:
+        """The database of the transaction."""
+        return self.using or DEFAULT_DB_ALIAS
+
+    async def __aenter__(self) -> None:
+        around = scope.current(self.alias)
+        if around is None:
+            lease = await lease_for(self.alias, keeps=transactions)
+        else:
+            await around.take_turn()
+            lease = around.lease
+        try:
+            wrapper = await self._begin(lease)
+        except BaseException:
+            await _release(lease, around)
+            raise
+        scope.enter(Block(self, lease, around))
+        connections[self.alias] = wrapper  # so that transaction.on_commit() finds it
+
+    async def _begin(self, lease: Lease) -> BaseDatabaseWrapper:
+        begun: list[BaseDatabaseWrapper] = []
+
+        def begin() -> None:
+            self.__enter__()
+            begun.append(connections[self.alias])
+
+        try:
+            await lease.call(begin)
+        except BaseException as error:
+            if begun:  # a thread finishes even when its caller is cancelled
+                await lease.call(self.__exit__, type(error), error, None)
+            raise
+        return begun[0]
+
+    async def __aexit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        block = scope.innermost()
+        if not isinstance(block, Block) or block.atomic is not self:
+            raise RuntimeError("An atomic() block must be left in the task that entered it.")
+        interruption: BaseException | None = None
+        try:
+            await block.take_turn()
+        except (asyncio.CancelledError, transaction.TransactionManagementError) as failure:
+            # A task still uses the connection: Django's __exit__ will fail to roll back on it,
+            # and drop it.
+            interruption = failure
+            error_type, error, traceback = type(failure), failure, None
+        try:
+            await block.lease.call(self.__exit__, error_type, error, traceback)
+        finally:
+            await block.close()
+        if interruption is not None:
+            raise interruption
+
+    def _copy(self) -> Atomic:
+        return Atomic(self.using, self.savepoint, self.durable)  # type: ignore[attr-defined]
+
+    def __call__(self, function: F) -> F:
+        """Decorate `function`, so that each of its calls is a block of its own."""
+        if not iscoroutinefunction(function):
+            return super().__call__(function)
+
+        @wraps(function)
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            async with self._copy():
+                return await function(*args, **kwargs)
+
+        return call  # type: ignore[return-value]
+
+
+async def _release(lease: Lease, around: Scope | None) -> None:
+    if around is None:
+        await lease.close()
+    else:
+        around.end_turn()
+
+
+@overload
+def atomic(using: F) -> F: ...
+
+
+@overload
+def atomic(using: str | None = None, savepoint: bool = True, durable: bool = False) -> Atomic: ...
+
+
+def atomic(using: Any = None, savepoint: bool = True, durable: bool = False) -> Any:
+    """Django's `transaction.atomic`, for `async with`, `with`, and as a decorator of both."""
+    if callable(using):
+        return Atomic(None, savepoint, durable)(using)
+    return Atomic(using, savepoint, durable)
