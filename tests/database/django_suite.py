@@ -103,6 +103,16 @@ def use_settings(engine: str, url: str) -> None:
     os.environ["DJANGO_SETTINGS_MODULE"] = "django_suite_settings"
 
 
+def has(url: str, table: str, column: str, name: str) -> bool:
+    """Whether the server knows `name`: the wheel's has no ICU and no extensions."""
+    import psycopg
+
+    with psycopg.connect(url) as connection:
+        query = f"SELECT count(*) FROM {table} WHERE {column} = %s"
+        row = connection.execute(query, [name]).fetchone()
+    return row is not None and row[0] > 0
+
+
 def await_everywhere() -> None:
     """Give Django's own models and managers our `a…` methods, which its async tests then use."""
     from django.db import models
@@ -162,8 +172,8 @@ def run_engine(engine: str, url: str, checkout: Path, labels: list[str]) -> dict
     from django.db.backends.postgresql.features import DatabaseFeatures
     from django.test.runner import DiscoverRunner
 
-    # The wheel's PostgreSQL is built without ICU.
-    DatabaseFeatures.test_collations = dict.fromkeys(DatabaseFeatures.test_collations, "C")
+    if not has(url, "pg_collation", "collname", "sv-x-icu"):
+        DatabaseFeatures.test_collations = dict.fromkeys(DatabaseFeatures.test_collations, "C")
 
     class Runner(DiscoverRunner):
         def get_resultclass(self) -> type[Recorder]:
@@ -207,8 +217,7 @@ def main() -> int:
     parser.add_argument("--url", help=argparse.SUPPRESS)
     parser.add_argument("--result", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    here = [label for label in LABELS.split() if (options.checkout / "tests" / label).is_dir()]
-    labels = options.labels or here
+    labels = options.labels or LABELS.split()
     if options.engine:
         outcomes = run_engine(options.engine, options.url, options.checkout, labels)
         options.result.write_text(json.dumps(outcomes))
@@ -217,6 +226,8 @@ def main() -> int:
 
     with PostgreSQL() as server:
         url = server.url("postgres")
+        if not options.labels and not has(url, "pg_available_extensions", "name", "citext"):
+            labels.remove("postgres_tests")
         stock, bridged = (run_apart(name, url, options.checkout, labels) for name in ENGINES)
     differences = sorted(test for test in stock | bridged if stock.get(test) != bridged.get(test))
     for test in differences:
