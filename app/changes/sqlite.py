@@ -7,7 +7,6 @@ from contextlib import closing
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db import connections
 
 POLL_SECONDS = 0.02
 POLLS_A_FILE_CHECK = 50
@@ -18,10 +17,18 @@ class FileReplacedError(Exception):
 
 
 class SQLiteBackend:
-    """Follows the SQLite database `using`; it cannot tell which tables a commit changed."""
+    """Follows the SQLite file `name`; it cannot tell which tables a commit changed.
 
-    def __init__(self, using: str) -> None:
-        self._using = using
+    Raises ImproperlyConfigured for a database in memory.
+    """
+
+    def __init__(self, name: str) -> None:
+        if ":memory:" in name or "mode=memory" in name:
+            raise ImproperlyConfigured(
+                "The change feed cannot follow an SQLite database in memory, since no other "
+                "connection sees it. Name a file in DATABASE_URL: sqlite:///db.sqlite3"
+            )
+        self._path = Path(name)
 
     async def changes(self) -> AsyncIterator[frozenset[str] | None]:
         """Yield None at once and after each commit of another connection.
@@ -30,7 +37,7 @@ class SQLiteBackend:
         process or not (https://www.sqlite.org/pragma.html#pragma_data_version). One poll is a
         look into shared memory, about 5 µs, so it runs on the event loop's own thread.
         """
-        path = self._path()
+        path = self._path
         opened = path.stat().st_ino
         uri = f"{path.absolute().as_uri()}?mode=ro"
         with closing(sqlite3.connect(uri, uri=True, isolation_level=None, timeout=0)) as connection:
@@ -44,15 +51,6 @@ class SQLiteBackend:
                 # A restored backup is another file: nobody writes to the opened one any more.
                 if path.stat().st_ino != opened:
                     raise FileReplacedError(f"{path} was replaced.")
-
-    def _path(self) -> Path:
-        name = str(connections[self._using].settings_dict["NAME"])
-        if ":memory:" in name or "mode=memory" in name:
-            raise ImproperlyConfigured(
-                "The change feed cannot follow an SQLite database in memory, since no other "
-                "connection sees it. Name a file in DATABASE_URL: sqlite:///db.sqlite3"
-            )
-        return Path(name)
 
 
 def _data_version(connection: sqlite3.Connection, last: int) -> int:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from django.contrib.staticfiles import finders
+from django.core.exceptions import SuspiciousFileOperation
 from starlette.staticfiles import StaticFiles
 
 
@@ -13,5 +14,8 @@ class DjangoStaticFiles(StaticFiles):
 
     def lookup_path(self, path: str) -> tuple[str, os.stat_result | None]:
         """The file for a path below STATIC_URL; `("", None)` if there is none."""
-        found: Any = finders.find(path)
+        try:
+            found: Any = finders.find(path)
+        except SuspiciousFileOperation:  # a path that leads out of the folder
+            found = None
         return (found, Path(found).stat()) if found else ("", None)

@@ -1,0 +1,406 @@
+"""Every writer reaches every subscriber, on either database."""
+
+import asyncio
+import os
+import shutil
+import sqlite3
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, closing
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import psycopg
+import pytest
+from asgiref.sync import sync_to_async
+from django.contrib.auth.models import Group, User
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import call_command
+from django.db import connection, transaction
+from pytest_django import Settings
+
+from app.changes import models, triggers
+from app.changes.feed import Feed, backend_for
+from app.changes.sqlite import SQLiteBackend
+from orders.models import Order
+from tests.clients import PATIENCE_SECONDS, Socket, connect, post, session_cookie
+from tests.conftest import StartServer
+from tests.postgresql import PostgreSQL
+from tests.server import ROOT, Server
+
+NEWEST = "subscription { getOrder { date state user { username email } } }"
+
+
+@pytest.fixture
+def order(transactional_db: None) -> Order:
+    """One order in the table."""
+    user = User.objects.create_superuser("ada", "ada@example.org")
+    return Order.objects.create(user=user, date="2026-11-22")
+
+
+@pytest.fixture
+async def socket(server: Server, order: Order) -> AsyncIterator[Socket]:
+    """Somebody who follows the newest order, and has had the first result."""
+    async with connect(server.websocket) as socket:
+        await socket.subscribe(NEWEST)
+        assert (await socket.next())["getOrder"]["state"] == "UNPAID"
+        yield socket
+
+
+def by_save(order: Order) -> None:
+    order.state = "PAID"
+    order.save()
+
+
+def by_update(order: Order) -> None:
+    Order.objects.update(state="PAID")
+
+
+def by_bulk_update(order: Order) -> None:
+    order.state = "PAID"
+    Order.objects.bulk_update([order], ["state"])
+
+
+def by_create(order: Order) -> None:
+    Order.objects.create(user_id=order.user_id, date=order.date, state="PAID")
+
+
+def by_bulk_create(order: Order) -> None:
+    row = Order(user_id=order.user_id, date=order.date, state="PAID")
+    Order.objects.bulk_create([row] * 10)
+
+
+def by_raw_sql(order: Order) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE orders_order SET state = 'PAID'")
+
+
+def by_transaction(order: Order) -> None:
+    with transaction.atomic():
+        Order.objects.update(state="PAID")
+        Group.objects.create(name="something else in the same transaction")
+
+
+async def by_management_command(order: Order, url: str) -> None:
+    code = "from orders.models import Order; Order.objects.update(state='PAID')"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "manage.py", "shell", "--verbosity", "0", "-c", code,
+        cwd=ROOT, env=os.environ | {"DJANGO_SETTINGS_MODULE": "settings", "DATABASE_URL": url},
+    )  # fmt: skip
+    assert await process.wait() == 0
+
+
+async def by_database_client(order: Order, url: str) -> None:
+    """As `sqlite3` and `psql` do: a process that knows nothing of Django."""
+    statement = "UPDATE orders_order SET state = 'PAID'"
+    if url.startswith("sqlite"):
+        code = (
+            "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]);"
+            "c.execute(sys.argv[2]); c.commit()"
+        )
+        target = urlsplit(url).path[1:] if os.name == "nt" else urlsplit(url).path
+    else:
+        code = "import psycopg, sys\nwith psycopg.connect(sys.argv[1]) as c: c.execute(sys.argv[2])"
+        target = url
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, target, statement)
+    assert await process.wait() == 0
+
+
+@pytest.mark.parametrize(
+    "write",
+    [by_save, by_update, by_bulk_update, by_create, by_bulk_create, by_raw_sql, by_transaction],
+)
+async def test_write_in_another_process_reaches_a_subscriber(
+    write: Callable[[Order], None], socket: Socket, order: Order
+) -> None:
+    await sync_to_async(write)(order)
+    assert (await socket.next())["getOrder"]["state"] == "PAID"
+
+
+@pytest.mark.parametrize("write", [by_management_command, by_database_client])
+async def test_foreign_process_reaches_a_subscriber(
+    write: Callable[[Order, str], Awaitable[None]], socket: Socket, order: Order, database_url: str
+) -> None:
+    await write(order, database_url)
+    assert (await socket.next())["getOrder"]["state"] == "PAID"
+
+
+async def test_mutation_reaches_a_subscriber(socket: Socket, order: Order, server: Server) -> None:
+    query = "mutation ($id: ID!) { setOrderState(id: $id, state: PAID) { id } }"
+    await post(server.http, query, id=order.pk)
+    assert (await socket.next())["getOrder"]["state"] == "PAID"
+
+
+async def test_admin_reaches_a_subscriber(socket: Socket, order: Order, server: Server) -> None:
+    user = await User.objects.aget(username="ada")
+    address = f"http://127.0.0.1:{server.port}/admin/orders/order/"
+    headers = {"Cookie": await sync_to_async(session_cookie)(user), "Referer": address}
+    async with httpx.AsyncClient(headers=headers) as client:
+        page = await client.get(address)
+        token = page.text.split('name="csrfmiddlewaretoken" value="')[1].split('"')[0]
+        form = {
+            "csrfmiddlewaretoken": token,
+            "action": "mark_paid",
+            "_selected_action": str(order.pk),
+        }
+        cookies = f"{headers['Cookie']}; csrftoken={client.cookies['csrftoken']}"
+        client.cookies.clear()
+        answer = await client.post(address, data=form, headers={"Cookie": cookies})
+    assert answer.status_code == 302, answer.text
+    assert (await socket.next())["getOrder"]["state"] == "PAID"
+
+
+async def test_deletion_reaches_a_subscriber(socket: Socket, order: Order) -> None:
+    await Order.objects.all().adelete()
+    assert await socket.next() == {"getOrder": None}
+
+
+async def test_change_of_the_user_reaches_a_subscriber(socket: Socket, order: Order) -> None:
+    await User.objects.filter(pk=order.user_id).aupdate(email="new@example.org")
+    assert (await socket.next())["getOrder"]["user"]["email"] == "new@example.org"
+
+
+async def test_change_of_the_orders_user_reaches_a_subscriber(socket: Socket, order: Order) -> None:
+    bob = await User.objects.acreate(username="bob")
+    await Order.objects.filter(pk=order.pk).aupdate(user=bob)
+    assert (await socket.next())["getOrder"]["user"]["username"] == "bob"
+
+
+async def test_nothing_is_sent_for_what_did_not_change_the_result(
+    socket: Socket, order: Order
+) -> None:
+    @sync_to_async
+    def write() -> None:
+        Order.objects.update(state="UNPAID")
+        User.objects.create(username="bob")
+        with transaction.atomic():
+            Order.objects.update(state="PAID")
+            transaction.set_rollback(True)
+
+    await write()
+    await socket.silence()
+
+
+async def test_burst_ends_with_the_final_state(socket: Socket, order: Order) -> None:
+    @sync_to_async
+    def write() -> None:
+        for day in range(1, 31):
+            Order.objects.update(date=f"2026-12-{day:02}")
+
+    await write()
+    final = {"date": "2026-12-30", "state": "UNPAID"}
+    final_order = final | {"user": {"username": "ada", "email": "ada@example.org"}}
+    await socket.until({"getOrder": final_order})
+    await socket.silence()
+
+
+@pytest.mark.only("postgresql")
+async def test_migrate_installs_and_removes_triggers(
+    postgresql: PostgreSQL, transactional_db: None, settings: Settings
+) -> None:
+    @sync_to_async
+    def present() -> set[str]:
+        with connection.cursor() as cursor:
+            cursor.execute(triggers.TABLES_WITH_TRIGGER)
+            return {name for (name,) in cursor.fetchall()}
+
+    migrate = sync_to_async(call_command)
+    assert await present() == {"orders_order", "auth_user"}
+    settings.LIVE_MODELS = ["auth.User", "auth.Group"]
+    await migrate("migrate", verbosity=0)
+    assert await present() == {"auth_user", "auth_group"}
+    settings.LIVE_MODELS = ["orders.Order", "auth.User"]
+    await migrate("migrate", verbosity=0)
+    assert await present() == {"orders_order", "auth_user"}
+
+
+@pytest.mark.only("postgresql")
+async def test_missing_trigger_is_reported(
+    postgresql: PostgreSQL, order: Order, caplog: pytest.LogCaptureFixture
+) -> None:
+    @sync_to_async
+    def execute(statement: str) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+
+    await execute(f"ALTER TABLE orders_order DISABLE TRIGGER {triggers.TRIGGER}")
+    try:
+        async with aclosing(backend_for("default").changes()) as changes:  # type: ignore[type-var]
+            assert await anext(changes) is None
+    finally:
+        await execute(f"ALTER TABLE orders_order ENABLE TRIGGER {triggers.TRIGGER}")
+    assert "orders_order will not announce changes" in caplog.text
+
+
+async def test_watch_yields_at_once_and_after_each_change(order: Order) -> None:
+    async with Feed(backend_for("default")) as feed:
+        watch = feed.watch(Order)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await anext(watch)
+            await anext(watch)  # on connecting, everything counts as changed
+            for state in ("PAID", "UNPAID"):
+                await Order.objects.aupdate(state=state)
+                await anext(watch)
+
+
+async def test_watch_of_a_model_that_is_not_live_is_refused(transactional_db: None) -> None:
+    feed = Feed(backend_for("default"))
+    with pytest.raises(ImproperlyConfigured, match=r'Add "auth\.Group" to LIVE_MODELS'):
+        feed.watch(Group)
+
+
+def test_unknown_live_model_is_a_system_check_error(settings: Settings) -> None:
+    settings.LIVE_MODELS = ["orders.Order", "orders.Invoice", "nonsense"]
+    errors = models.check_live_models()
+    assert [error.id for error in errors] == ["changes.E001", "changes.E001"]
+
+
+@pytest.mark.only("postgresql")
+async def test_unwatched_tables_wake_nobody_on_postgresql(
+    postgresql: PostgreSQL, order: Order
+) -> None:
+    async with Feed(backend_for("default")) as feed:
+        users, orders = feed.watch(User), feed.watch(Order)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await anext(users)
+            await anext(orders)
+            await anext(users)  # on connecting, everything counts as changed
+            await anext(orders)
+            await Order.objects.aupdate(state="PAID")
+            await anext(orders)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await anext(users)
+
+
+async def test_ended_watch_is_forgotten(transactional_db: None) -> None:
+    feed = Feed(backend_for("default"))
+    watch = feed.watch(Order)
+    assert len(feed._watches) == 1
+    del watch
+    assert len(feed._watches) == 0
+
+
+@pytest.mark.only("postgresql")
+async def test_idle_server_runs_no_query_on_postgresql(
+    postgresql: PostgreSQL, socket: Socket, database_url: str
+) -> None:
+    async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as observer:
+        # A backend reports its queries when it has been idle for a second.
+        await asyncio.sleep(1.5)
+        before = await _last_query(observer)
+        await asyncio.sleep(3)
+        assert await _last_query(observer) == before
+
+
+async def _last_query(observer: psycopg.AsyncConnection[tuple[object, ...]]) -> object:
+    cursor = await observer.execute(
+        "SELECT max(query_start) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    return (await cursor.fetchone() or (None,))[0]
+
+
+@pytest.mark.only("postgresql")
+async def test_many_subscriptions_hold_few_connections(
+    postgresql: PostgreSQL, server: Server, order: Order, database_url: str
+) -> None:
+    """200 distinct ones, so that nothing is shared."""
+    async with connect(server.websocket) as first, connect(server.websocket) as second:
+        for n, each in enumerate((first, second)):
+            for size in range(n * 100 + 1, n * 100 + 101):
+                await each.subscribe(f"subscription {{ getOrders(first: {size}) {{ id }} }}")
+        for each in (first, second):
+            for _ in range(100):
+                await each.next()
+        async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as observer:
+            cursor = await observer.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s",
+                [f"server {server.port}"],
+            )
+            (count,) = await cursor.fetchone() or (0,)
+        assert 1 <= count <= 8  # DATABASE_POOL_SIZE
+
+
+@pytest.mark.only("postgresql")
+async def test_subscribers_survive_a_restart_of_postgresql(
+    restartable: PostgreSQL, start_server: StartServer, order: Order
+) -> None:
+    server = start_server(DEBUG="true", OPEN_ACCESS="true")
+    async with connect(server.websocket) as socket:
+        await socket.subscribe(NEWEST)
+        await socket.next()
+        await sync_to_async(disconnect)()
+        await asyncio.to_thread(restartable.crash)
+        await sync_to_async(disconnect)()
+        await Order.objects.aupdate(state="PAID")
+        assert (await socket.next(30))["getOrder"]["state"] == "PAID"
+        for _ in range(8):
+            answer = await post(server.http, "{ getOrders { state } }")
+            assert answer == {"data": {"getOrders": [{"state": "PAID"}]}}
+
+
+@pytest.mark.only("postgresql")
+async def test_outage_of_postgresql_is_told_and_survived(
+    restartable: PostgreSQL, start_server: StartServer, order: Order
+) -> None:
+    server = start_server(DEBUG="true", OPEN_ACCESS="true")
+    ready = f"http://127.0.0.1:{server.port}/health/ready"
+    async with connect(server.websocket) as socket, httpx.AsyncClient() as client:
+        await socket.subscribe(NEWEST)
+        await socket.next()
+        await sync_to_async(disconnect)()
+        await asyncio.to_thread(restartable.stop)
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while (await client.get(ready)).status_code == 200:
+                    pass
+            (error,) = (await post(server.http, "{ getOrders { state } }"))["errors"]
+            assert error["extensions"]["code"] == "SERVICE_UNAVAILABLE"
+        finally:
+            await asyncio.to_thread(restartable.start)
+        await sync_to_async(disconnect)()
+        await Order.objects.aupdate(state="PAID")
+        assert (await socket.next(30))["getOrder"]["state"] == "PAID"
+        assert (await client.get(ready)).status_code == 200
+    assert server.log.count("lost the database, reconnecting") == 1
+
+
+def disconnect() -> None:
+    """Let this thread, and the pool, forget connections that a restart breaks."""
+    connection.close()
+    connection.close_pool()  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def restartable(postgresql: PostgreSQL, transactional_db: None) -> Iterator[PostgreSQL]:
+    """A PostgreSQL server that the test restarts."""
+    yield postgresql
+    disconnect()
+
+
+@pytest.mark.only("sqlite")
+async def test_replaced_sqlite_file_is_noticed(transactional_db: None, tmp_path: Path) -> None:
+    path, backup = tmp_path / "live.sqlite3", tmp_path / "backup.sqlite3"
+    for each in (path, backup):
+        with closing(sqlite3.connect(each)) as database:
+            database.execute("CREATE TABLE a (b)")
+    async with Feed(SQLiteBackend(str(path))) as feed:
+        watch = feed.watch(Order)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await anext(watch)
+            await anext(watch)
+            shutil.move(backup, path)
+            await anext(watch)  # reconnected
+            with closing(sqlite3.connect(path)) as database:
+                database.execute("INSERT INTO a VALUES (1)")
+                database.commit()
+            await anext(watch)
+
+
+@pytest.mark.parametrize("name", [":memory:", "file:test?mode=memory&cache=shared"])
+@pytest.mark.only("sqlite")
+def test_sqlite_in_memory_is_refused(name: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match="Name a file in DATABASE_URL"):
+        SQLiteBackend(name)

@@ -1,0 +1,253 @@
+"""Routes, health, static files, start and stop of the server as it is deployed."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+import websockets
+from django.contrib.auth.models import User
+
+from orders.models import Order
+from tests.clients import connect, post
+from tests.conftest import StartServer
+from tests.server import ROOT, Server, free_port
+
+
+async def get(server: Server, path: str, **headers: str) -> httpx.Response:
+    """Get a path of the server."""
+    async with httpx.AsyncClient(headers=headers) as client:
+        return await client.get(f"http://127.0.0.1:{server.port}{path}")
+
+
+async def test_endpoint_answers_with_and_without_the_slash(server: Server) -> None:
+    for address in (server.http, server.http.rstrip("/")):
+        assert await post(address, "{ __typename }") == {"data": {"__typename": "Query"}}
+    async with connect(server.websocket.rstrip("/")) as client:
+        await client.subscribe("{ __typename }")
+        assert await client.next() == {"__typename": "Query"}
+
+
+async def test_unknown_path_below_the_endpoint_is_not_graphql(server: Server) -> None:
+    async with httpx.AsyncClient() as client:
+        answer = await client.post(f"{server.http}more", json={"query": "{ __typename }"})
+    assert answer.status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/", "/admin/", "/graphql/more", "/nowhere"])
+async def test_unknown_websocket_path_is_refused(server: Server, path: str) -> None:
+    with pytest.raises(websockets.InvalidStatus) as refusal:
+        await websockets.connect(f"ws://127.0.0.1:{server.port}{path}")
+    assert refusal.value.response.status_code == 403
+
+
+@pytest.mark.parametrize("debug", [True, False])
+async def test_admin_comes_with_its_styles(
+    server: Server, guarded_server: Server, debug: bool
+) -> None:
+    chosen = server if debug else guarded_server
+    page = await get(chosen, "/admin/login/")
+    assert page.status_code == 200
+    assert "/static/admin/css/base.css" in page.text
+    style = await get(chosen, "/static/admin/css/base.css")
+    assert style.status_code == 200
+    assert style.headers["content-type"] == "text/css; charset=utf-8"
+    again = await get(
+        chosen, "/static/admin/css/base.css", **{"If-None-Match": style.headers["etag"]}
+    )
+    assert again.status_code == 304
+
+
+@pytest.mark.parametrize(
+    "path", ["/static/", "/static/nothing.css", "/static/../settings.py", "/static/%2e%2e/asgi.py"]
+)
+async def test_only_static_files_are_served(server: Server, path: str) -> None:
+    assert (await get(server, path)).status_code == 404
+
+
+async def test_health(server: Server) -> None:
+    assert (await get(server, "/health/live")).json() == {"status": "live"}
+    assert (await get(server, "/health/ready")).json() == {"status": "ready"}
+
+
+async def test_graphql_refuses_a_foreign_host(server: Server) -> None:
+    async with httpx.AsyncClient(headers={"Host": "evil.example"}) as client:
+        answer = await client.post(server.http, json={"query": "{ __typename }"})
+    assert answer.status_code == 400
+    assert "ALLOWED_HOSTS" in answer.text
+
+
+async def test_allowed_origin_may_use_the_api(start_server: StartServer) -> None:
+    """As in the article, whose origin ends with a slash."""
+    server = start_server(CORS_ALLOWED_ORIGINS="https://first-origin.io/")
+    preflight = {"Access-Control-Request-Method": "POST"}
+    preflight["Access-Control-Request-Headers"] = "content-type"
+    async with httpx.AsyncClient(headers={"Origin": "https://first-origin.io"}) as client:
+        answer = await client.options(server.http, headers=preflight)
+        assert answer.status_code == 200
+        allowed = answer.headers["access-control-allow-origin"]
+        assert allowed == "https://first-origin.io"
+        answer = await client.post(server.http, json={"query": "{ __typename }"})
+        assert answer.headers["access-control-allow-origin"] == "https://first-origin.io"
+        assert answer.headers["access-control-allow-credentials"] == "true"
+    async with httpx.AsyncClient(headers={"Origin": "https://second-origin.io"}) as client:
+        answer = await client.options(server.http, headers=preflight)
+        assert answer.status_code == 400
+        assert "access-control-allow-origin" not in answer.headers
+
+
+async def test_stops_at_once_with_subscribers_connected(start_server: StartServer) -> None:
+    server = start_server(DEBUG="true", OPEN_ACCESS="true")
+    async with connect(server.websocket) as client:
+        await client.subscribe("subscription { getOrder { id } }")
+        await client.next()
+        code = await asyncio.to_thread(server.stop)
+        with pytest.raises(websockets.ConnectionClosed) as closed:
+            await client.receive()
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1012
+    assert code in (0, -signal.SIGTERM)
+    assert "ERROR" not in server.log
+
+
+def start(**environment: str) -> subprocess.CompletedProcess[str]:
+    """Import the server with this environment and nothing else."""
+    inherited = {"PATH": os.environ["PATH"], "DJANGO_SETTINGS_MODULE": "settings"}
+    return subprocess.run(
+        [sys.executable, "-c", "import asgi"],
+        cwd=ROOT, env=inherited | environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def test_missing_secret_key_is_explained() -> None:
+    failed = start(SECRET_KEY="")
+    assert failed.returncode != 0
+    assert "SECRET_KEY is not set. Off DEBUG it must be a long random string" in failed.stderr
+
+
+def test_open_access_is_refused_off_debug() -> None:
+    failed = start(SECRET_KEY="x", DEBUG="false", OPEN_ACCESS="true")
+    assert failed.returncode != 0
+    assert "Unset OPEN_ACCESS in production" in failed.stderr
+
+
+def test_other_databases_are_refused() -> None:
+    failed = start(SECRET_KEY="x", DATABASE_URL="mysql://localhost/live")
+    assert failed.returncode != 0
+    assert "DATABASE_URL must begin with sqlite:// or postgres://" in failed.stderr
+
+
+class Demo:
+    """`manage.py rundemo` in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self.environment = os.environ | {
+            "DJANGO_SETTINGS_MODULE": "settings",
+            "DEBUG": "true",
+            "OPEN_ACCESS": "true",
+            "DATABASE_URL": f"sqlite:///{folder / 'demo.sqlite3'}",
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    def start(self) -> subprocess.Popen[str]:
+        """Start the demo as the leader of a process group, as a shell does."""
+        command = [sys.executable, "manage.py", "rundemo", "--port", str(self.port)]
+        return subprocess.Popen(
+            command, cwd=ROOT, env=self.environment, text=True, process_group=0,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+
+@pytest.mark.only("sqlite")
+async def test_demo_shows_life_and_keeps_what_it_has(tmp_path: Path) -> None:
+    demo = Demo(tmp_path)
+    counts = []
+    for _ in range(2):
+        process = demo.start()
+        try:
+            await asyncio.to_thread(_wait_for, demo.port)
+            async with connect(f"ws://127.0.0.1:{demo.port}/graphql/") as client:
+                await client.subscribe("subscription { getOrders(first: 200) { id state } }")
+                first = (await client.next())["getOrders"]
+                second = (await client.next(30))["getOrders"]  # somebody is at work
+            assert first != second
+            counts += [len(first), len(second)]
+        finally:
+            os.killpg(process.pid, signal.SIGINT)
+            output, _ = await asyncio.to_thread(process.communicate, timeout=15)
+        assert process.returncode == 0, output
+        assert f"http://127.0.0.1:{demo.port}/graphql/" in output
+        assert "login demo, password demo" in output
+        assert "Traceback" not in output
+    assert counts[0] == 24
+    assert counts == sorted(counts)
+
+
+@pytest.mark.only("sqlite")
+def test_demo_names_the_port_in_use(tmp_path: Path) -> None:
+    demo = Demo(tmp_path)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", demo.port))
+        taken.listen()
+        process = demo.start()
+        output, _ = process.communicate(timeout=30)
+    assert process.returncode != 0
+    assert f"127.0.0.1:{demo.port} cannot be used" in output
+    assert "make run PORT=" in output
+
+
+@pytest.mark.only("sqlite")
+def test_demo_needs_debug(tmp_path: Path) -> None:
+    demo = Demo(tmp_path)
+    demo.environment |= {"DEBUG": "false", "OPEN_ACCESS": "false", "SECRET_KEY": "x"}
+    process = demo.start()
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode != 0
+    assert "runs under DEBUG only" in output
+
+
+def _wait_for(port: int) -> None:
+    while True:
+        try:
+            httpx.get(f"http://127.0.0.1:{port}/health/ready").raise_for_status()
+        except httpx.HTTPError:
+            continue
+        return
+
+
+async def test_admin_lists_filters_searches_and_marks_paid(
+    server: Server, admin_client: object
+) -> None:
+    """Through Django's own client: the pages themselves."""
+    from asgiref.sync import sync_to_async
+    from django.test import Client
+
+    assert isinstance(admin_client, Client)
+
+    @sync_to_async
+    def use() -> None:
+        ada = User.objects.create(username="ada", email="ada@example.org")
+        bob = User.objects.create(username="bob", email="bob@example.org")
+        mine, other = Order.objects.create(user=ada), Order.objects.create(user=bob, state="PAID")
+        path = "/admin/orders/order/"
+
+        def rows(query: str) -> set[int]:
+            result = admin_client.get(path + query).context["cl"].result_list
+            return {order.pk for order in result}
+
+        assert rows("") == {mine.pk, other.pk}
+        assert rows("?state__exact=PAID") == {other.pk}
+        assert rows("?q=ada@example.org") == {mine.pk}
+        assert rows(f"?q={other.pk}") == {other.pk}
+        form = {"action": "mark_paid", "_selected_action": [mine.pk]}
+        answer = admin_client.post(path, form, follow=True)
+        assert "1 orders are paid." in answer.text
+        assert Order.objects.get(pk=mine.pk).state == "PAID"
+
+    await use()
