@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache, wraps
 from typing import TYPE_CHECKING, Any
 
-from django.db import connections
+from django.core.exceptions import SynchronousOnlyOperation
+from django.db import ProgrammingError, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.postgresql import base as postgresql
 from django.db.utils import load_backend
 
@@ -50,6 +53,25 @@ class BridgedWrapper(DatabaseWrapper):
         """Set the time zone of the connection in use; others are set when they are borrowed."""
         return self.connection is not None and self._configure_timezone(self.connection)
 
+    def ensure_connection(self) -> None:
+        """Borrow a connection, unless this wrapper has one.
+
+        Django's and pytest's test tools forbid databases by replacing the method that this one
+        inherits; what theirs raises holds here too.
+        """
+        if self.connection is not None:
+            return
+        inherited = BaseDatabaseWrapper.ensure_connection
+        if not is_inside():
+            inherited(self)  # which raises SynchronousOnlyOperation
+        elif not hasattr(inherited, "__wrapped__"):
+            with suppress(SynchronousOnlyOperation):  # from the method that was replaced
+                inherited(self)
+        if self.in_atomic_block and self.closed_in_transaction:
+            raise ProgrammingError("The connection was closed in this atomic block.")
+        with self.wrap_database_errors:
+            self.connect()
+
     def init_connection_state(self) -> None:
         """Set what may have changed since the pool opened the connection."""
         self.__dict__["pg_version"] = self.connection.info.server_version
@@ -60,22 +82,20 @@ class BridgedWrapper(DatabaseWrapper):
         """Accept every use: the connection itself awaits, which fails outside the bridge."""
 
 
-def _safe_inside(name: str) -> Callable[..., Any]:
-    @wraps(getattr(DatabaseWrapper, name))
+def _safe_inside(guarded: Callable[..., Any]) -> Callable[..., Any]:
+    unguarded = guarded.__wrapped__  # type: ignore[attr-defined]
+
+    @wraps(unguarded)
     def method(self: BridgedWrapper, *args: Any, **kwargs: Any) -> Any:
-        # Looked up now, so that a test tool may replace it: pytest-django does.
-        call = getattr(DatabaseWrapper, name)
-        if is_inside():
-            call = getattr(call, "__wrapped__", call)
-        return call(self, *args, **kwargs)
+        return (unguarded if is_inside() else guarded)(self, *args, **kwargs)
 
     return method
 
 
-# Every method that Django marks as async-unsafe, because there it would block the event loop.
+# What Django marks as async-unsafe, because there it would block the event loop.
 ASYNC_UNSAFE = (
-    "chunked_cursor clean_savepoints close commit connect create_cursor cursor ensure_connection "
+    "chunked_cursor clean_savepoints close commit connect create_cursor cursor "
     "get_new_connection rollback savepoint savepoint_commit savepoint_rollback"
 )
 for _name in ASYNC_UNSAFE.split():
-    setattr(BridgedWrapper, _name, _safe_inside(_name))
+    setattr(BridgedWrapper, _name, _safe_inside(getattr(DatabaseWrapper, _name)))
