@@ -120,6 +120,17 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # The tables whose changes reach subscribers; what a subscription reads must be among them.
 LIVE_MODELS = ["orders.Order", "auth.User"]
 
+# The tables that say who is signed in and who may do what: after a change there, connections of
+# viewers whom it concerns are closed, and come back with the rights they have then.
+VIEWER_MODELS = [
+    "auth.User",
+    "auth.User_groups",
+    "auth.User_user_permissions",
+    "auth.Group_permissions",
+    "sessions.Session",
+]
+LIVE_MODELS += [name for name in VIEWER_MODELS if name not in LIVE_MODELS]
+
 # Where LISTEN works, if that is not DATABASE_URL: it does not through a transaction pooler.
 DATABASE_LISTEN_URL = env.str("DATABASE_LISTEN_URL", "")
 

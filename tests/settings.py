@@ -15,7 +15,6 @@ if not os.environ.get("DATABASE_URL", "").startswith("postgres"):
     os.environ["DATABASE_URL"] = f"sqlite:///{tempfile.gettempdir()}/not-used.sqlite3"
 
 from settings import *  # noqa: F403
-from settings import *  # noqa: F403
 from settings import INSTALLED_APPS as _APPS
 
 INSTALLED_APPS = [*_APPS, "tests.database.library"]
