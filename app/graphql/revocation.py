@@ -10,7 +10,7 @@ from django.apps import apps
 from django.conf import settings
 
 from app.changes.feed import Feed, Watch
-from app.database.threads import run
+from app.database.calls import run
 from app.graphql.connections import Connections
 from app.graphql.link import CloseError, Link
 from app.graphql.viewer import Viewer, has_session, load_viewer
