@@ -307,9 +307,10 @@ async def _last_query(observer: psycopg.AsyncConnection[tuple[object, ...]]) -> 
 
 @pytest.mark.only("postgresql")
 async def test_many_subscriptions_hold_few_connections(
-    postgresql: PostgreSQL, server: Server, order: Order, database_url: str
+    postgresql: PostgreSQL, start_server: StartServer, order: Order, database_url: str
 ) -> None:
     """200 distinct ones, so that nothing is shared."""
+    server = start_server(DEBUG="true", OPEN_ACCESS="true")
     async with connect(server.websocket) as first, connect(server.websocket) as second:
         for n, each in enumerate((first, second)):
             for size in range(n * 100 + 1, n * 100 + 101):
