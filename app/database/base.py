@@ -7,6 +7,7 @@ from contextlib import suppress
 from functools import cache, wraps
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 from django.core.exceptions import SynchronousOnlyOperation
 from django.db import ProgrammingError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -24,6 +25,8 @@ class DatabaseWrapper(postgresql.DatabaseWrapper):
         def _configure_connection(self, connection: Any) -> bool: ...
 
         def _configure_timezone(self, connection: Any) -> bool: ...
+
+        def _close(self) -> None: ...
 
 
 @cache
@@ -45,6 +48,10 @@ class BridgedWrapper(DatabaseWrapper):
     """
 
     pool = None  # set by the maker; Django's own code takes from it and gives back
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._server_cursors: list[psycopg.ServerCursor[Any]] = []
 
     def close_pool(self) -> None:
         """Leave the pool open: it belongs to the lifespan, not to one of its borrowers."""
@@ -72,6 +79,25 @@ class BridgedWrapper(DatabaseWrapper):
         with self.wrap_database_errors:
             self.connect()
 
+    def create_cursor(self, name: str | None = None) -> Any:
+        """Make a cursor; remember those with a portal on the server."""
+        cursor = _create_cursor(self, name)
+        if name is not None:
+            self._server_cursors = [c for c in self._server_cursors if not c.closed]
+            self._server_cursors.append(cursor)
+        return cursor
+
+    def _close(self) -> None:
+        """Give the connection back, without the cursors that a cancellation has left open."""
+        left = [cursor for cursor in self._server_cursors if not cursor.closed]
+        if any(cursor.withhold for cursor in left):
+            self.connection.owner.pgconn.finish()  # nothing less than a query would close them
+        try:
+            for cursor in left:
+                cursor.close()
+        finally:
+            super()._close()
+
     def init_connection_state(self) -> None:
         """Set what may have changed since the pool opened the connection."""
         self.__dict__["pg_version"] = self.connection.info.server_version
@@ -94,8 +120,9 @@ def _safe_inside(guarded: Callable[..., Any]) -> Callable[..., Any]:
 
 # What Django marks as async-unsafe, because there it would block the event loop.
 ASYNC_UNSAFE = (
-    "chunked_cursor clean_savepoints close commit connect create_cursor cursor "
+    "chunked_cursor clean_savepoints close commit connect cursor "
     "get_new_connection rollback savepoint savepoint_commit savepoint_rollback"
 )
 for _name in ASYNC_UNSAFE.split():
     setattr(BridgedWrapper, _name, _safe_inside(getattr(DatabaseWrapper, _name)))
+_create_cursor = _safe_inside(DatabaseWrapper.create_cursor)

@@ -80,6 +80,7 @@ class Pool(Source):
         super().__init__(alias)
         options = self.options if isinstance(self.options, dict) else {}
         self._drained_at = 0.0
+        self._lent = 0
         self.connections = AsyncConnectionPool(
             connection_class=Connection,
             kwargs=self._connect_options,
@@ -110,13 +111,15 @@ class Pool(Source):
 
     def getconn(self) -> Face:
         try:
-            connection = wait(self.connections.getconn())
+            connection = wait(self._borrow())
         except PoolTimeout as error:
             raise PoolTimeout(self._why_none()) from error
+        self._lent += 1
         connection.face._pool = self  # type: ignore[assignment]
         return connection.face
 
     def putconn(self, face: Face) -> None:
+        self._lent -= 1
         connection = face.owner
         if not connection.is_idle():
             # Left in a transaction or in mid-statement. Cleaning up takes time in which a
@@ -125,15 +128,26 @@ class Pool(Source):
         connection.alive_at = monotonic()
         wait(self.connections.putconn(connection))
 
+    async def _borrow(self) -> Connection:
+        task = asyncio.current_task()
+        cancelled = task.cancelling() if task else 0
+        connection = await self.connections.getconn()
+        if task and task.cancelling() > cancelled:
+            # Until Python 3.12, wait_for() loses a cancellation that comes with the result:
+            # https://github.com/python/cpython/issues/86296
+            await self.connections.putconn(connection)
+            raise asyncio.CancelledError
+        return connection
+
     def _why_none(self) -> str:
         now = self.statistics()
-        if now.size:
-            why = f"all {now.size} of at most {now.max_size} are in use; {now.waiting} more wait"
+        if self._lent < now.max_size:
+            why = f"{self._lent} are in use, no other could be opened: see the log of psycopg.pool"
         else:
-            why = "none could be opened; the log of psycopg.pool says why"
+            why = f"all {self._lent} are in use, {now.waiting} more callers wait"
         return (
             f'No connection to the database "{self.alias}" within {self.connections.timeout:g} s: '
-            f'{why}. See OPTIONS["pool"]: max_size, timeout.'
+            f'{why}. OPTIONS["pool"] sets max_size and timeout.'
         )
 
     def statistics(self) -> Statistics:

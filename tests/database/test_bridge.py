@@ -1,0 +1,142 @@
+"""The bridge by itself: no database."""
+
+import asyncio
+from contextvars import ContextVar
+
+import pytest
+from django.core.exceptions import SynchronousOnlyOperation
+
+from app.database.bridge import cross, is_inside, wait
+
+variable: ContextVar[str] = ContextVar("variable", default="unset")
+
+
+async def later(result: str) -> str:
+    await asyncio.sleep(0.001)
+    return result
+
+
+async def fail() -> None:
+    await asyncio.sleep(0)
+    raise KeyError("expected")
+
+
+async def test_synchronous_code_awaits() -> None:
+    def double(word: str) -> str:
+        assert is_inside()
+        return wait(later(word)) + wait(later(word))
+
+    assert await cross(double, "a") == "aa"
+    assert not is_inside()
+
+
+async def test_the_loop_goes_on_meanwhile() -> None:
+    ready = asyncio.Event()
+    waiting = asyncio.create_task(cross(lambda: wait(ready.wait())))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    ready.set()
+    assert await waiting is True
+
+
+async def test_errors_pass_in_both_directions() -> None:
+    def recover() -> str:
+        try:
+            wait(fail())
+        except KeyError:
+            return "recovered"
+        return "no error"
+
+    assert await cross(recover) == "recovered"
+    with pytest.raises(KeyError):
+        await cross(lambda: wait(fail()))
+
+
+async def test_context_variables_pass_in_both_directions() -> None:
+    def change() -> str:
+        seen = variable.get()
+        wait(later(""))
+        variable.set("inside")
+        return seen
+
+    variable.set("outside")
+    assert await cross(change) == "outside"
+    assert variable.get() == "inside"
+
+
+async def test_cancellation_is_raised_where_the_code_waits() -> None:
+    cleaned = []
+
+    def work() -> None:
+        try:
+            wait(asyncio.sleep(60))
+        finally:
+            wait(later(""))  # cleaning up may wait
+            cleaned.append(True)
+
+    task = asyncio.create_task(cross(work))
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert cleaned == [True]
+
+
+async def test_cancellation_outlives_a_failure_to_clean_up() -> None:
+    def work() -> None:
+        try:
+            wait(asyncio.sleep(60))
+        finally:
+            raise ValueError("clean-up failed")
+
+    task = asyncio.create_task(cross(work))
+    await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_timeouts_work() -> None:
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await cross(lambda: wait(asyncio.sleep(60)))
+
+
+async def test_closed_coroutines_clean_up_without_waiting() -> None:
+    seen: list[type[BaseException]] = []
+
+    def work() -> None:
+        try:
+            wait(asyncio.sleep(60))
+        except BaseException as error:
+            seen.append(type(error))
+            try:
+                wait(later(""))
+            except BaseException as failure:
+                seen.append(type(failure))
+            raise
+
+    call = cross(work)
+    call.send(None)
+    call.close()
+    assert seen == [GeneratorExit, asyncio.CancelledError]
+
+
+async def test_crossings_nest() -> None:
+    def inner() -> str:
+        return wait(later("inner"))
+
+    def outer() -> str:
+        return wait(cross(inner)) + wait(later(" outer"))
+
+    assert await cross(outer) == "inner outer"
+
+
+def test_waiting_elsewhere_is_refused() -> None:
+    with pytest.raises(SynchronousOnlyOperation, match="only inside"):
+        wait(later("never"))
+
+
+async def test_waiting_on_the_loop_is_refused() -> None:
+    with pytest.raises(SynchronousOnlyOperation, match="only inside"):
+        wait(later("never"))

@@ -1,0 +1,319 @@
+"""The pool on PostgreSQL: who holds a connection, for how long, and what goes wrong."""
+
+import asyncio
+import random
+import threading
+from collections.abc import Callable, Iterator
+from time import monotonic
+
+import psycopg
+import pytest
+from django.db import OperationalError, connection, connections
+from psycopg_pool import PoolClosed
+
+from app.database import pools
+from app.database.calls import run
+from app.database.lifespan import opened, statistics
+from app.database.statistics import Statistics
+from app.database.transaction import atomic
+from tests.database.library.models import Author, Book
+from tests.postgresql import PostgreSQL
+
+pytestmark = pytest.mark.only("postgresql")
+
+Sizes = dict[str, object]
+
+
+@pytest.fixture
+def pool_options() -> Iterator[Sizes]:
+    """The sizes of the pool, to be changed before it is opened."""
+    options: Sizes = connections.settings["default"]["OPTIONS"]["pool"]
+    before = dict(options)
+    yield options
+    options.clear()
+    options.update(before)
+
+
+def pool() -> Statistics:
+    """The statistics of the one pool."""
+    (only,) = statistics()
+    return only
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait until `condition` holds: for what happens in the background."""
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def until_whole() -> None:
+    """Wait until every connection is back, and lost ones are replaced."""
+    await until(lambda: pool().idle == pool().size and not pool().waiting)
+
+
+def sleep(seconds: float) -> None:
+    """Be a slow query."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_sleep(%s)", [seconds])
+
+
+def running(marker: str) -> int:
+    """How many other sessions run a statement with `marker` in it."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE %s "
+            "AND pid != pg_backend_pid()",
+            [f"%{marker}%"],
+        )
+        return int(cursor.fetchone()[0])
+
+
+async def test_no_thread_is_started(author: Author) -> None:
+    async with asyncio.timeout(20):
+        await asyncio.gather(*(Book.objects.acount() for _ in range(8)))
+        before = {thread.ident for thread in threading.enumerate()}
+        callers = {await run(threading.get_ident)}
+        async with atomic():
+            await asyncio.gather(
+                *(Book.objects.select_related("author").alast() for _ in range(40))
+            )
+        async for book in Book.objects.prefetch_related("tags").aiterator(chunk_size=1):
+            callers.add(await run(threading.get_ident))
+            await book.asave()
+    assert {thread.ident for thread in threading.enumerate()} == before
+    assert callers == {threading.get_ident()}
+
+
+async def test_connections_are_held_only_in_use(author: Author) -> None:
+    await Book.objects.acount()
+    assert (pool().size, pool().idle) == (1, 1)
+    async with atomic():
+        assert pool().idle == 0
+        await Book.objects.acount()
+        assert pool().idle == 0
+    assert pool().idle == 1
+    rows = Book.objects.aiterator(chunk_size=1)
+    await anext(rows)
+    assert pool().idle == 0
+    await rows.aclose()  # type: ignore[attr-defined]  # the stubs promise too little
+    assert pool().idle == 1
+
+
+async def test_server_side_cursors_fetch_by_chunk(author: Author) -> None:
+    rows = Book.objects.aiterator(chunk_size=1)
+    await anext(rows)
+    open_cursors = await run(_count, "SELECT count(*) FROM pg_cursors")
+    assert open_cursors == 0  # on a connection of its own
+    async with atomic():
+        inside = Book.objects.aiterator(chunk_size=1)
+        await anext(inside)
+        assert await run(_count, "SELECT count(*) FROM pg_cursors WHERE name LIKE '_django%%'") == 1
+        assert [book.title async for book in inside] == ["Second", "Third"]
+        assert await run(_count, "SELECT count(*) FROM pg_cursors WHERE name LIKE '_django%%'") == 0
+    assert [book.title async for book in rows] == ["Second", "Third"]
+
+
+def _count(sql: str) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
+        return int(cursor.fetchone()[0])
+
+
+async def test_siblings_have_connections_of_their_own(author: Author) -> None:
+    pids = await asyncio.gather(*(run(_pid_after_a_while) for _ in range(6)))
+    assert len(set(pids)) == 6
+    assert pool().idle == pool().size
+
+
+def _pid_after_a_while() -> int:
+    sleep(0.05)
+    return _count("SELECT pg_backend_pid()")
+
+
+async def test_a_full_pool_has_a_deadline(library: Author, pool_options: Sizes) -> None:
+    pool_options.update(max_size=2, timeout=0.2)
+    async with opened():
+        stuck = [asyncio.create_task(run(sleep, 60)) for _ in range(2)]
+        await until(lambda: (pool().size, pool().idle) == (2, 0))
+        with pytest.raises(OperationalError, match="all 2 are in use, 1 more"):
+            await Book.objects.acount()
+        for task in stuck:
+            task.cancel()
+        await asyncio.gather(*stuck, return_exceptions=True)
+        assert await Book.objects.acount() == 3
+        assert (pool().size, pool().idle, pool().waiting, pool().errors) == (2, 2, 0, 1)
+
+
+async def test_cancellation_ends_the_query_on_the_server(author: Author) -> None:
+    task = asyncio.create_task(run(sleep, 61))
+    async with asyncio.timeout(10):
+        while not await run(running, "pg_sleep(61"):
+            pass
+    begun = monotonic()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert monotonic() - begun < 2
+    assert await run(running, "pg_sleep(61") == 0
+    assert pool().idle == pool().size
+    assert pool().lost == 0
+
+
+async def test_a_transaction_left_open_is_rolled_back(author: Author) -> None:
+    def forget() -> None:
+        from django.db import transaction
+
+        transaction.atomic().__enter__()
+        Author.objects.create(name="Nobody")
+
+    await run(forget)
+    assert await Author.objects.acount() == 1
+    await until_whole()
+
+
+async def query(_: int) -> None:
+    """Ask what subscriptions ask."""
+    await Book.objects.select_related("author").alast()
+
+
+async def transact(number: int) -> None:
+    """Begin what can only be cancelled."""
+    async with atomic():
+        await Author.objects.acreate(name=f"Nobody {number}")
+        async with atomic():
+            await Author.objects.acount()
+        await asyncio.sleep(60)
+
+
+async def iterate(_: int) -> None:
+    """Use a cursor on the server."""
+    async for _book in Book.objects.prefetch_related("tags").aiterator(chunk_size=1):
+        pass
+
+
+async def wait_for_the_server(_: int) -> None:
+    """Be likely to be cancelled in mid-query."""
+    await run(sleep, 0.002)
+
+
+JOBS = [query, transact, iterate, wait_for_the_server]
+
+
+@pytest.mark.parametrize("rounds", [300, pytest.param(5000, marks=pytest.mark.long)])
+async def test_random_cancellations_leave_the_pool_whole(author: Author, rounds: int) -> None:
+    chance = random.Random(rounds)
+    for first in range(0, rounds, 50):
+        tasks = [
+            asyncio.create_task(JOBS[number % 4](number)) for number in range(first, first + 50)
+        ]
+        for task in tasks:
+            await asyncio.sleep(chance.random() / 500)
+            task.cancel()
+            if chance.random() < 0.3:
+                await asyncio.sleep(0)
+                task.cancel()  # also while it cleans up
+        for result in await asyncio.gather(*tasks, return_exceptions=True):
+            assert result is None or isinstance(result, asyncio.CancelledError), result
+    await until_whole()
+    assert await Author.objects.acount() == 1
+    assert await run(running, "pg_sleep") == 0
+
+
+async def test_a_dead_connection_is_not_lent(author: Author) -> None:
+    await asyncio.gather(*(run(sleep, 0.02) for _ in range(4)))
+    assert pool().idle >= 2
+    await run(_kill_others)
+    assert await asyncio.gather(*(Book.objects.acount() for _ in range(20))) == [3] * 20
+
+
+def _kill_others() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid != pg_backend_pid()"
+        )
+
+
+async def test_a_lone_caller_survives_a_restart(author: Author, postgresql: PostgreSQL) -> None:
+    await asyncio.gather(*(run(sleep, 0.02) for _ in range(6)))
+    await asyncio.to_thread(postgresql.crash)
+    async with asyncio.timeout(5):  # the pool alone would find the six dead one by one
+        for _ in range(10):
+            assert await Book.objects.acount() == 3
+
+
+@pytest.mark.parametrize("seconds", [1, pytest.param(15, marks=pytest.mark.long)])
+async def test_after_a_restart_under_load_no_query_fails(
+    author: Author, postgresql: PostgreSQL, seconds: float
+) -> None:
+    is_over = asyncio.Event()
+    failures: list[float] = []
+
+    async def ask() -> None:
+        while not is_over.is_set():
+            try:
+                await Book.objects.acount()
+            except OperationalError:
+                failures.append(monotonic())
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(20):
+            group.create_task(ask())
+        await asyncio.sleep(seconds / 2)
+        await asyncio.to_thread(postgresql.crash)
+        restarted = monotonic()
+        await asyncio.sleep(seconds)
+        is_over.set()
+    assert all(failure < restarted + 0.5 for failure in failures)
+    assert len(failures) <= 20 + 8  # at most what was under way
+    assert await asyncio.gather(*(Book.objects.acount() for _ in range(20))) == [3] * 20
+
+
+async def test_long_idle_connections_are_asked(
+    author: Author, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    execute = psycopg.AsyncConnection.execute
+
+    async def note(self: object, query: str, *args: object, **kwargs: object) -> object:
+        asked.append(query)
+        return await execute(self, query, *args, **kwargs)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(psycopg.AsyncConnection, "execute", note)
+    await Book.objects.acount()
+    await Book.objects.acount()
+    assert asked == []
+    monkeypatch.setattr(pools, "TRUSTED_SECONDS", 0)
+    await Book.objects.acount()
+    assert asked == [""]
+
+
+async def test_all_is_closed_at_the_end(library: Author) -> None:
+    async with opened():
+        pid = await run(_count, "SELECT pg_backend_pid()")
+        held = asyncio.create_task(run(sleep, 0.3))
+        await asyncio.sleep(0.1)
+    with pytest.raises((PoolClosed, OperationalError)):
+        await held
+        raise PoolClosed
+    assert statistics() == []
+    sessions = f"SELECT count(*) FROM pg_stat_activity WHERE pid = {pid}"
+    assert await run(_count, sessions) == 0
+
+
+async def test_before_the_lifespan_connections_are_closed_after_use(library: Author) -> None:
+    pids = {await run(_count, "SELECT pg_backend_pid()") for _ in range(3)}
+    assert len(pids) == 3
+    listed = ", ".join(map(str, pids))
+    assert await run(_count, f"SELECT count(*) FROM pg_stat_activity WHERE pid IN ({listed})") == 0
+
+
+async def test_a_server_that_is_down_is_named(
+    library: Author, pool_options: Sizes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool_options.update(timeout=0.2)
+    monkeypatch.setitem(connections.settings["default"], "HOST", "/nowhere")
+    async with opened():
+        with pytest.raises(OperationalError, match="0 are in use, no other could be opened"):
+            await Book.objects.acount()
