@@ -99,13 +99,7 @@ def database(url: str) -> dict[str, Any]:
             options["init_command"] = "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
         case "django.db.backends.postgresql":
             config["ENGINE"] = "app.database"
-            options["pool"] = {
-                "min_size": 0,
-                "max_size": DATABASE_POOL_SIZE,
-                "timeout": 5,
-                # Who asks after an outage must not wait for the pauses that grew during it.
-                "reconnect_timeout": 1,
-            }
+            options["pool"] = {"min_size": 0, "max_size": DATABASE_POOL_SIZE, "timeout": 5}
             config["CONN_HEALTH_CHECKS"] = True
         case engine:
             raise ImproperlyConfigured(
