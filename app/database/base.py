@@ -75,7 +75,7 @@ class BridgedWrapper(DatabaseWrapper):
             with suppress(SynchronousOnlyOperation):  # from the method that was replaced
                 inherited(self)
         if self.in_atomic_block and self.closed_in_transaction:
-            raise ProgrammingError("The connection was closed in this atomic block.")
+            raise ProgrammingError("Cannot open a new connection in an atomic block.")
         with self.wrap_database_errors:
             self.connect()
 
@@ -108,21 +108,22 @@ class BridgedWrapper(DatabaseWrapper):
         """Accept every use: the connection itself awaits, which fails outside the bridge."""
 
 
-def _safe_inside(guarded: Callable[..., Any]) -> Callable[..., Any]:
-    unguarded = guarded.__wrapped__  # type: ignore[attr-defined]
-
-    @wraps(unguarded)
+def _safe_inside(name: str) -> Callable[..., Any]:
+    @wraps(getattr(DatabaseWrapper, name))
     def method(self: BridgedWrapper, *args: Any, **kwargs: Any) -> Any:
-        return (unguarded if is_inside() else guarded)(self, *args, **kwargs)
+        call = getattr(DatabaseWrapper, name)  # now, for tests that replace it
+        if is_inside():
+            call = getattr(call, "__wrapped__", call)
+        return call(self, *args, **kwargs)
 
     return method
 
 
 # What Django marks as async-unsafe, because there it would block the event loop.
 ASYNC_UNSAFE = (
-    "chunked_cursor clean_savepoints close commit connect cursor "
-    "get_new_connection rollback savepoint savepoint_commit savepoint_rollback"
+    "chunked_cursor clean_savepoints close commit connect cursor get_new_connection rollback "
+    "savepoint savepoint_commit savepoint_rollback"
 )
 for _name in ASYNC_UNSAFE.split():
-    setattr(BridgedWrapper, _name, _safe_inside(getattr(DatabaseWrapper, _name)))
-_create_cursor = _safe_inside(DatabaseWrapper.create_cursor)
+    setattr(BridgedWrapper, _name, _safe_inside(_name))
+_create_cursor = _safe_inside("create_cursor")

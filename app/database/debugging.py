@@ -27,6 +27,19 @@ def share(outer: BaseDatabaseWrapper, wrapper: BaseDatabaseWrapper) -> None:
         setattr(wrapper, name, getattr(outer, name))
 
 
+@contextmanager
+def shared(outer: BaseDatabaseWrapper | None, wrapper: BaseDatabaseWrapper) -> Iterator[None]:
+    """Share within the block; afterwards `wrapper` logs as before."""
+    before = {name: getattr(wrapper, name) for name in _SHARED}
+    if outer is not None:
+        share(outer, wrapper)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(wrapper, name, value)
+
+
 @dataclass(frozen=True)
 class Debugging:
     """The wrappers of one context, to be shared with another thread for one call."""
@@ -43,8 +56,5 @@ class Debugging:
         """Within the block, the connections of this thread log to the caller's."""
         with ExitStack() as stack:
             for alias, outer in self.outer.items():
-                inner = connections[alias]
-                for name in _SHARED:
-                    stack.callback(setattr, inner, name, getattr(inner, name))
-                share(outer, inner)
+                stack.enter_context(shared(outer, connections[alias]))
             yield

@@ -102,6 +102,11 @@ def enter(scope: Scope) -> None:
     _innermost.set(scope)
 
 
+def restore(scope: Scope | None) -> None:
+    """Make `scope` the innermost again: another context, copied back, may have changed it."""
+    _innermost.set(scope)
+
+
 def leave(scope: Scope) -> None:
     """End `scope`: calls of this context belong where they did before."""
     scope.is_open = False

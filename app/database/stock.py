@@ -52,8 +52,12 @@ class StockLease:
             await other.ended()
         if self._is_transaction:
             _transactions[loop] = self
-        run = sync_to_async(run_in_this_thread)
-        return await run(Debugging.of_this_context(), function, args, kwargs)
+        around = scope.innermost()
+        try:
+            run = sync_to_async(run_in_this_thread)
+            return await run(Debugging.of_this_context(), function, args, kwargs)
+        finally:
+            scope.restore(around)  # when cancelled, asgiref copies the context of mid-call
 
     async def ended(self) -> None:
         """Wait until this transaction has ended."""

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from asgiref.sync import sync_to_async
 from django.db import OperationalError, connections
 
+from app.database import scope
 from app.database.base import is_bridged
 from app.database.debugging import Debugging
 from app.database.statistics import Statistics
@@ -119,12 +120,15 @@ class ThreadLease:
         waits for its end, so that the order of its calls stays known.
         """
         run = sync_to_async(self._run, thread_sensitive=False, executor=self._worker)
+        around = scope.innermost()
         try:
             return await run(Debugging.of_this_context(), function, args, kwargs)
         except asyncio.CancelledError:
             if self._is_lasting and self._worker.latest is not None:
                 await asyncio.wait([asyncio.wrap_future(self._worker.latest)])
             raise
+        finally:
+            scope.restore(around)  # when cancelled, asgiref copies the context of mid-call
 
     async def close(self) -> None:
         """Lend the thread on; a transaction still under way is rolled back."""

@@ -23,16 +23,22 @@ F = TypeVar("F", bound=Callable[..., Any])
 class Block(Scope):
     """The scope of one `async with atomic()`, and what to restore when it ends."""
 
-    def __init__(self, atomic: Atomic, lease: Lease, around: Scope | None) -> None:
+    def __init__(
+        self, atomic: Atomic, lease: Lease, around: Scope | None, wrapper: BaseDatabaseWrapper
+    ) -> None:
         super().__init__(lease)
         self.atomic = atomic
         self.around = around
         self.outer = debugging.initialized().get(atomic.alias)
+        self._sharing = debugging.shared(self.outer, wrapper)
+        self._sharing.__enter__()
+        connections[atomic.alias] = wrapper  # so that transaction.on_commit() finds it
 
     async def close(self) -> None:
         """Let what is around this block go on."""
         scope.leave(self)
         self.end_turn()
+        self._sharing.__exit__(None, None, None)
         if self.outer is not None:
             connections[self.atomic.alias] = self.outer
         else:
@@ -64,8 +70,7 @@ class Atomic(transaction.Atomic):
         except BaseException:
             await _release(lease, around)
             raise
-        scope.enter(Block(self, lease, around))
-        connections[self.alias] = wrapper  # so that transaction.on_commit() finds it
+        scope.enter(Block(self, lease, around, wrapper))
 
     async def _begin(self, lease: Lease) -> BaseDatabaseWrapper:
         begun: list[BaseDatabaseWrapper] = []
