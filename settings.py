@@ -193,7 +193,7 @@ LOGGING = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": "WARNING"},
     "loggers": {
-        **dict.fromkeys(("app", "orders", "django"), {"level": LOG_LEVEL}),
+        **{name: {"level": LOG_LEVEL} for name in ("app", "orders", "django")},
         "uvicorn.error": {"filters": ["client_faults"]},
     },
 }

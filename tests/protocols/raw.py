@@ -9,6 +9,7 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from urllib.request import urlopen
 
 import websockets
@@ -20,6 +21,7 @@ from tests.server import Server
 PATIENCE_SECONDS = 10
 PATH = "/graphql/"
 INIT = '{"type":"connection_init"}'
+ACK = b'{"type":"connection_ack"}'
 
 
 @asynccontextmanager
@@ -50,7 +52,8 @@ async def closing(connection: ClientConnection) -> tuple[int, str]:
         while True:
             await connection.recv()
     except websockets.ConnectionClosed as closed:
-        assert closed.rcvd is not None, closed
+        if closed.rcvd is None:
+            raise
         return closed.rcvd.code, closed.rcvd.reason
 
 
@@ -98,11 +101,6 @@ def frame(payload: bytes, opcode: int = 1, *, first: int | None = None) -> bytes
     return head + b"\0\0\0\0" + payload
 
 
-def opened(server: Server, subprotocol: str = "graphql-transport-ws") -> bytes:
-    """What a client sends until it may subscribe."""
-    return handshake(server, subprotocol) + frame(INIT.encode())
-
-
 def read_until(connection: socket.socket, wanted: bytes) -> bytes:
     """Read until `wanted` has come: all that has."""
     received = b""
@@ -142,12 +140,27 @@ def metric(server: Server, name: str) -> int:
 async def metric_becomes(server: Server, name: str, wanted: int) -> None:
     """Wait until a number of the server's `/metrics` is `wanted`."""
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while (value := await asyncio.to_thread(metric, server, name)) != wanted:
+        while await asyncio.to_thread(metric, server, name) != wanted:  # noqa: ASYNC110 - far away
             await asyncio.sleep(0.05)
-    assert value == wanted
 
 
 def resident_bytes(server: Server) -> int:
     """How much memory the server's process has."""
-    with open(f"/proc/{server.pid}/statm") as statm:
-        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    statm = Path(f"/proc/{server.pid}/statm").read_text()
+    return int(statm.split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def open_websocket(
+    connection: socket.socket,
+    server: Server,
+    subprotocol: str = "graphql-transport-ws",
+    *messages: bytes,
+) -> None:
+    """Get an acknowledged WebSocket, then send `messages`."""
+    connection.sendall(handshake(server, subprotocol))
+    # What comes with the handshake, before it is answered, is none of the server's business.
+    read_until(connection, b"\r\n\r\n")
+    connection.sendall(frame(INIT.encode()))
+    read_until(connection, ACK)
+    for message in messages:
+        connection.sendall(message)

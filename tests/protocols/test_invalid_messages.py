@@ -132,9 +132,7 @@ async def test_legacy_protocol_does_not_know_the_other_ones_words(
 
 
 @pytest.mark.parametrize("type_", ["start", "stop", "connection_terminate", "ka", "data"])
-async def test_new_protocol_does_not_know_the_legacy_ones_words(
-    type_: str, server: Server
-) -> None:
+async def test_new_protocol_does_not_know_the_legacy_ones_words(type_: str, server: Server) -> None:
     async with websocket(server, is_ready=True) as connection:
         await connection.send(json.dumps({"type": type_, "id": "1", "payload": QUERY}))
         assert (await closing(connection))[0] == 4400
