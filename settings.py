@@ -143,7 +143,7 @@ CORS_ALLOWED_ORIGINS: list[str] = env.list("CORS_ALLOWED_ORIGINS", [])
 CORS_ALLOWED_ORIGINS = [origin.rstrip("/") for origin in CORS_ALLOWED_ORIGINS]
 
 GRAPHQL_MAX_MESSAGE_BYTES = env.int("GRAPHQL_MAX_MESSAGE_BYTES", 256 * 1024)
-GRAPHQL_MAX_DOCUMENT_TOKENS = env.int("GRAPHQL_MAX_DOCUMENT_TOKENS", 2000)
+GRAPHQL_MAX_DOCUMENT_TOKENS = env.int("GRAPHQL_MAX_DOCUMENT_TOKENS", 1000)
 GRAPHQL_MAX_DOCUMENT_DEPTH = env.int("GRAPHQL_MAX_DOCUMENT_DEPTH", 20)
 GRAPHQL_MAX_DOCUMENT_FIELDS = env.int("GRAPHQL_MAX_DOCUMENT_FIELDS", 500)
 GRAPHQL_MAX_CACHED_DOCUMENTS = env.int("GRAPHQL_MAX_CACHED_DOCUMENTS", 500)
@@ -171,16 +171,23 @@ BOARD = env.bool("BOARD", DEBUG)
 PLAYGROUND = env.bool("PLAYGROUND", DEBUG)
 PAGES_DIR = BASE_DIR / "frontend" / "dist"
 
+# Metrics ------------------------------------------------------------------------------------------
+
+# Whether /metrics tells whoever can reach it how much the process has to do.
+METRICS = env.bool("METRICS", False)
+
 # Logging ------------------------------------------------------------------------------------------
 
+LOG_LEVEL = env.str("LOG_LEVEL", "INFO").upper()
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "filters": {"client_faults": {"()": "app.web.logs.ClientFaults"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": "WARNING"},
     "loggers": {
-        name: {"level": env.str("LOG_LEVEL", "INFO").upper()}
-        for name in ("app", "orders", "django")
+        **{name: {"level": LOG_LEVEL} for name in ("app", "orders", "django")},
+        "uvicorn.error": {"filters": ["client_faults"]},
     },
 }

@@ -79,6 +79,8 @@ class Documents:
         )
         if errors:
             for each in errors:
+                # What a scalar makes of a literal is the client's fault, too.
+                each.original_error = None
                 each.extensions = {"code": VALIDATION_FAILED, **(each.extensions or {})}
             raise InvalidDocumentError(errors)
         return document

@@ -4,6 +4,7 @@ https://graphql.github.io/graphql-over-http/draft/
 """
 
 import logging
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -30,6 +31,7 @@ JSON = "application/json"
 GRAPHQL_JSON = "application/graphql-response+json"
 EVENT_STREAM = "text/event-stream"
 HTML = "text/html"
+OTHER_PARAMETER = re.compile(r";(?!\s*q\s*=)[^;,]*", re.IGNORECASE)
 
 
 class HTTPError(Exception):
@@ -150,9 +152,11 @@ class HTTPHandler(GraphQLHTTPHandler):
 
 
 def _preferred_media_type(request: Request) -> str:
-    # Django reads the header with its ranges and weights (RFC 9110, section 12.5.1).
+    # Django reads the header with its ranges and weights (RFC 9110, section 12.5.1), but takes
+    # other parameters, which clients like to add, for part of the type.
     django_request = HttpRequest()
-    django_request.META["HTTP_ACCEPT"] = request.headers.get("accept") or "*/*"
+    accept = OTHER_PARAMETER.sub("", request.headers.get("accept") or "*/*")
+    django_request.META["HTTP_ACCEPT"] = accept
     offered = [JSON, GRAPHQL_JSON, EVENT_STREAM]
     if request.method != "POST" and "query" not in request.query_params:
         offered.append(HTML)
@@ -176,7 +180,8 @@ async def _body(request: Request, limit: int) -> bytes:
         chunks.append(chunk)
         size += len(chunk)
         if size > limit:
-            raise HTTPError(413, f"The request's body may have {limit} bytes at most.")
+            message = f"The request's body may have {limit} bytes at most."
+            raise HTTPError(413, message, {"Connection": "close"})  # Do not read the rest.
     return b"".join(chunks)
 
 

@@ -4,15 +4,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final
 
-from starlette.types import Receive
+from starlette.types import Message, Receive, Send
 
 from app.graphql.outbox import Outbox
 from app.graphql.viewer import Viewer
 
 CLOSE_SECONDS = 1.0
-# Far above what uvicorn lets us write to a client that does not read (64 KiB and a message): only
-# answers to WebSocket pings, which uvicorn sends by itself and without an end, come here.
-MOST_UNREAD_BYTES = 4 * 1024 * 1024
+# uvicorn answers WebSocket pings by itself, also of a client that does not read the answers.
+MOST_UNREAD_PONG_BYTES = 1024 * 1024
 
 
 class CloseError(Exception):
@@ -72,28 +71,23 @@ class Link:
             self._reader.cancel()
 
     def is_stuck(self, now: float, seconds: float) -> bool:
-        """Whether the client has left a message unread for `seconds`, or far too much."""
+        """Whether the client has left a message unread for `seconds`, or too many pongs."""
         since = self.outbox.writing_since
         if since is not None and now - since > seconds:
             return True
-        transport = self._transport
-        return transport is not None and transport.get_write_buffer_size() > MOST_UNREAD_BYTES
+        most = self.outbox.longest + MOST_UNREAD_PONG_BYTES
+        return self._transport is not None and self._transport.get_write_buffer_size() > most
 
-    async def finish(self, farewell: Awaitable[None]) -> bool:
-        """Await the last message; cut the connection if the client does not read it.
-
-        Answers with whether it was sent.
-        """
+    async def finish(self, send: Send, farewell: Message) -> None:
+        """Send the last message; cut the connection of a client that does not read it."""
         try:
-            async with asyncio.timeout(CLOSE_SECONDS):
-                await farewell
+            async with asyncio.timeout(0 if self._end is TOO_SLOW else CLOSE_SECONDS):
+                await send(farewell)
         except TimeoutError:
             if self._transport is not None:
                 self._transport.abort()
-            return False
         except (OSError, RuntimeError):
-            return False  # Gone, see _write.
-        return True
+            pass  # Gone, see _write.
 
     async def _write(self, send: Callable[[str], Awaitable[None]]) -> None:
         try:

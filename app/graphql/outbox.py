@@ -17,6 +17,8 @@ class Outbox:
     def __init__(self) -> None:
         self.sent = 0
         """How many messages have been handed over for sending."""
+        self.longest = 0
+        """The length of the longest message among them."""
         self.writing_since: float | None = None
         """When the message now being sent was begun, in the event loop's time."""
         self._messages: dict[Hashable, str] = {}
@@ -65,8 +67,10 @@ class Outbox:
             self._owed -= 1
             if self._owed < ROOM:
                 self._has_room.set()
+        message = self._messages.pop(key)
         self.sent += 1
-        return self._messages.pop(key)
+        self.longest = max(self.longest, len(message))
+        return message
 
 
 class _Owed:

@@ -51,8 +51,9 @@ class EventStream:
         if end is not None:
             if end is not COMPLETED:
                 logger.info("Event stream ended with %s: %s", end.code, end.reason)
-            if not await self.link.finish(send({"type": "http.response.body"})):
-                await _until_disconnected(receive)
+            await self.link.finish(send, {"type": "http.response.body"})
+            # uvicorn complains of who returns before a connection that was cut is gone.
+            await _until_disconnected(receive)
 
     def next(self, result: str) -> None:
         """Send a result, instead of an older one that is still unsent."""

@@ -74,7 +74,7 @@ async def _close(link: Link, send: Send, end: CloseError, client: str) -> None:
     # A reason has at most 123 bytes (RFC 6455, section 5.5), and may quote what the client sent.
     reason = end.reason.encode("ascii", "backslashreplace")[:123].decode()
     logger.info("WebSocket of %s closed with %s: %s", client, end.code, reason)
-    await link.finish(send({"type": "websocket.close", "code": end.code, "reason": reason}))
+    await link.finish(send, {"type": "websocket.close", "code": end.code, "reason": reason})
 
 
 async def _refuse(scope: Scope, send: Send, status: int, reason: str) -> None:

@@ -46,7 +46,7 @@ def install() -> None:
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
             raise RuntimeError(
                 f"The tests with JavaScript clients need what {lock} names, but `npm ci` could "
-                f"not install it; is the npm registry reachable?\n{error.stderr or error!s}"
+                f"not install it; is the npm registry reachable?\n{error}\n{error.stderr!s}"
             ) from None
 
 
