@@ -28,6 +28,8 @@ class DatabaseWrapper(postgresql.DatabaseWrapper):
 
         def _close(self) -> None: ...
 
+        def _set_autocommit(self, autocommit: bool) -> None: ...
+
 
 @cache
 def _is_ours(engine: str) -> bool:
@@ -59,6 +61,14 @@ class BridgedWrapper(DatabaseWrapper):
     def ensure_timezone(self) -> bool:
         """Set the time zone of the connection in use; others are set when they are borrowed."""
         return self.connection is not None and self._configure_timezone(self.connection)
+
+    def get_connection_params(self) -> dict[str, Any]:
+        """Return nothing where the pool has opened the connections."""
+        return {} if self.pool else super().get_connection_params()
+
+    def _set_autocommit(self, autocommit: bool) -> None:
+        if self.connection.autocommit != autocommit:
+            super()._set_autocommit(autocommit)
 
     def ensure_connection(self) -> None:
         """Borrow a connection, unless this wrapper has one.

@@ -33,7 +33,7 @@ class Source:
         self.alias = alias
         self.settings = connections.settings[alias]
         self.options = self.settings["OPTIONS"].get("pool") or {}
-        self._template = self.wrapper()
+        self._template = BridgedWrapper(self.settings, alias)
         self._connect_options: dict[str, Any] = self._template.get_connection_params()
         self._cursor_factory = self._connect_options.pop("cursor_factory")
         self._connect_options["autocommit"] = True
