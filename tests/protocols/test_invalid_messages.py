@@ -81,6 +81,12 @@ MALFORMED_SUBSCRIBE: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.fixture
+def server(shared_server: Server) -> Server:
+    """A server that anybody may use; most of these tests write nothing that is to be wiped."""
+    return shared_server
+
+
 @pytest.mark.parametrize("is_ready", [False, True], ids=["new", "acknowledged"])
 @pytest.mark.parametrize("subprotocol", BOTH)
 async def test_malformed_message_closes_with_4400(

@@ -94,6 +94,12 @@ WITH_VARIABLES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+@pytest.fixture
+def server(shared_server: Server) -> Server:
+    """A server that anybody may use; most of these tests write nothing that is to be wiped."""
+    return shared_server
+
+
 async def ask_by_websocket(server: Server, subprotocol: str, payload: dict[str, Any]) -> Any:
     """The errors of the answer; what follows them must be in order, too."""
     is_new = subprotocol == "graphql-transport-ws"
