@@ -2,7 +2,8 @@
 
 PORT ?= 8000
 PYTHON ?= python3
-BIN := .venv/bin
+VENV ?= .venv
+BIN := $(VENV)/bin
 PAGES := frontend/dist/.built
 EXAMPLE := frontend/examples/apollo
 
@@ -56,16 +57,16 @@ lock: $(BIN)/python ## Choose the newest allowed versions and write requirements
 	done
 
 clean: ## Remove what was installed and built; the database stays
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage* htmlcov
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage* htmlcov
 	rm -rf frontend/dist frontend/build.log frontend/node_modules $(EXAMPLE)/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one with PYTHON=")'
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $(VENV)
 
 $(BIN)/.installed: requirements.txt | $(BIN)/python
-	@echo "Installing what the server needs into .venv ..."
+	@echo "Installing what the server needs into $(VENV) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	@touch $@
 

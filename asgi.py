@@ -25,7 +25,7 @@ from app.graphql.engine import Engine  # noqa: E402
 from app.graphql.http import HTTPHandler  # noqa: E402
 from app.graphql.limits import Limits  # noqa: E402
 from app.graphql.websocket import WebSocketHandler  # noqa: E402
-from app.web import health, pages  # noqa: E402
+from app.web import health, metrics, pages  # noqa: E402
 from app.web.static import DjangoStaticFiles  # noqa: E402
 from orders.schema import schema  # noqa: E402
 
@@ -64,6 +64,7 @@ application = Starlette(
         *(kind(path, graphql) for kind in (Route, WebSocketRoute) for path in PATHS),
         WebSocketRoute("/{path:path}", refuse),
         *health.routes(feed),
+        *(metrics.routes(engine) if settings.METRICS else ()),
         *pages.routes(),
         Mount(settings.STATIC_URL, DjangoStaticFiles()),
         Mount("/", django),  # type: ignore[arg-type]

@@ -55,6 +55,8 @@ MIDDLEWARE = [
 ]
 
 ROOT_URLCONF = "app.web.urls"
+LOGIN_URL = "/login/"
+LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "/"
 
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
@@ -112,6 +114,17 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # The tables whose changes reach subscribers; what a subscription reads must be among them.
 LIVE_MODELS = ["orders.Order", "auth.User"]
 
+# The tables that say who is signed in and who may do what: after a change there, connections of
+# viewers whom it concerns are closed, and come back with the rights they have then.
+VIEWER_MODELS = [
+    "auth.User",
+    "auth.User_groups",
+    "auth.User_user_permissions",
+    "auth.Group_permissions",
+    "sessions.Session",
+]
+LIVE_MODELS += [name for name in VIEWER_MODELS if name not in LIVE_MODELS]
+
 # Where LISTEN works, if that is not DATABASE_URL: it does not through a transaction pooler.
 DATABASE_LISTEN_URL = env.str("DATABASE_LISTEN_URL", "")
 
@@ -130,7 +143,7 @@ CORS_ALLOWED_ORIGINS: list[str] = env.list("CORS_ALLOWED_ORIGINS", [])
 CORS_ALLOWED_ORIGINS = [origin.rstrip("/") for origin in CORS_ALLOWED_ORIGINS]
 
 GRAPHQL_MAX_MESSAGE_BYTES = env.int("GRAPHQL_MAX_MESSAGE_BYTES", 256 * 1024)
-GRAPHQL_MAX_DOCUMENT_TOKENS = env.int("GRAPHQL_MAX_DOCUMENT_TOKENS", 2000)
+GRAPHQL_MAX_DOCUMENT_TOKENS = env.int("GRAPHQL_MAX_DOCUMENT_TOKENS", 1000)
 GRAPHQL_MAX_DOCUMENT_DEPTH = env.int("GRAPHQL_MAX_DOCUMENT_DEPTH", 20)
 GRAPHQL_MAX_DOCUMENT_FIELDS = env.int("GRAPHQL_MAX_DOCUMENT_FIELDS", 500)
 GRAPHQL_MAX_CACHED_DOCUMENTS = env.int("GRAPHQL_MAX_CACHED_DOCUMENTS", 500)
@@ -158,16 +171,23 @@ BOARD = env.bool("BOARD", DEBUG)
 PLAYGROUND = env.bool("PLAYGROUND", DEBUG)
 PAGES_DIR = BASE_DIR / "frontend" / "dist"
 
+# Metrics ------------------------------------------------------------------------------------------
+
+# Whether /metrics tells whoever can reach it how much the process has to do.
+METRICS = env.bool("METRICS", False)
+
 # Logging ------------------------------------------------------------------------------------------
 
+LOG_LEVEL = env.str("LOG_LEVEL", "INFO").upper()
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "filters": {"client_faults": {"()": "app.web.logs.ClientFaults"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": "WARNING"},
     "loggers": {
-        name: {"level": env.str("LOG_LEVEL", "INFO").upper()}
-        for name in ("app", "orders", "django")
+        **{name: {"level": LOG_LEVEL} for name in ("app", "orders", "django")},
+        "uvicorn.error": {"filters": ["client_faults"]},
     },
 }

@@ -7,7 +7,6 @@ import random
 from collections.abc import AsyncGenerator, Callable, Hashable
 from contextlib import aclosing
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Protocol, Self
 
 logger = logging.getLogger(__name__)
@@ -69,15 +68,29 @@ class SharedOperation:
     def leave(self, member: Member) -> None:
         """Remove a member. The last one's leaving ends the operation."""
         self.members.discard(member)
-        if not self.members:
+        if not self.members and not self._is_over:
             self._finish()
             if self.task is not None:
                 self.task.cancel()
 
     async def run(self) -> None:
         """Follow the source until it ends, fails for good, or the last member has left."""
+        try:
+            await self._follow()
+        except Exception as error:
+            self._fail(error)
+        except asyncio.CancelledError:
+            if (task := asyncio.current_task()) is None or task.cancelling():
+                raise
+            # Nobody has left: the source has awaited something that was cancelled.
+            self._fail(RuntimeError("The subscription's source was cancelled."))
+        else:
+            for member in self._finish():
+                member.complete()
+
+    async def _follow(self) -> None:
         attempt = 0
-        while not self._is_over:
+        while True:
             try:
                 async with aclosing(self._start()) as results:
                     async for result in results:
@@ -85,18 +98,13 @@ class SharedOperation:
                         self._deliver(result)
             except Exception as error:
                 if self._latest is None or not self._failures.is_transient(error):
-                    errors = self._failures.describe(error)
-                    for member in self._finish():
-                        member.error(errors)
-                    return
+                    raise
                 attempt += 1
                 if attempt == 1:
                     logger.warning("A subscription's source failed, trying again: %s", error)
             else:
-                for member in self._finish():
-                    member.complete()
                 return
-            longest = min(LONGEST_PAUSE_SECONDS, 0.05 * 2**attempt)
+            longest = min(LONGEST_PAUSE_SECONDS, 0.05 * 2 ** min(attempt, 10))
             await asyncio.sleep(longest * random.uniform(0.5, 1))
 
     def _deliver(self, result: str) -> None:
@@ -105,6 +113,14 @@ class SharedOperation:
         self._latest = result
         for member in self.members:
             member.next(result)
+
+    def _fail(self, error: Exception) -> None:
+        if members := self._finish():
+            errors = self._failures.describe(error)
+            for member in members:
+                member.error(errors)
+        else:
+            logger.warning("A subscription's source failed while ending: %r", error)
 
     def _finish(self) -> set[Member]:
         """Make sure nobody joins any more, and hand over who was there."""
@@ -116,30 +132,28 @@ class SharedOperation:
 
 
 class Live:
-    """The operations running now, by what they were asked; owns their tasks."""
+    """The operations running now, by what they were asked; owns their tasks.
+
+    An asynchronous context manager: on leaving it, all operations are ended.
+    """
 
     def __init__(self, failures: Failures) -> None:
         self.operations: dict[Hashable, SharedOperation] = {}
         self._failures = failures
-        self._tasks = asyncio.TaskGroup()
+        # No TaskGroup: there, an error in one operation would end all the others.
+        self._tasks: set[asyncio.Task[None]] = set()
         # A shared execution must not see what one subscriber's context variables hold.
         self._context = contextvars.copy_context()
 
     async def __aenter__(self) -> Self:
         self._context = contextvars.copy_context()
-        await self._tasks.__aenter__()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        for operation in list(self.operations.values()):
+    async def __aexit__(self, *_: object) -> None:
+        for operation in self.operations.values():
             if operation.task is not None:
                 operation.task.cancel()
-        await self._tasks.__aexit__(kind, error, traceback)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def join(self, key: Hashable, start: Start, member: Member) -> SharedOperation:
         """Subscribe `member` to the operation `key`, which `start` begins if nobody runs it yet.
@@ -148,10 +162,15 @@ class Live:
         """
         operation = self.operations.get(key)
         if operation is None:
-            operation = SharedOperation(
-                start, self._failures, forget=lambda: self.operations.pop(key)
-            )
-            operation.task = self._tasks.create_task(operation.run(), context=self._context.copy())
-            self.operations[key] = operation
+            operation = self._run(key, start)
         operation.join(member)
+        return operation
+
+    def _run(self, key: Hashable, start: Start) -> SharedOperation:
+        operation = SharedOperation(start, self._failures, lambda: self.operations.pop(key))
+        task = asyncio.get_running_loop().create_task(operation.run(), context=self._context.copy())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        operation.task = task
+        self.operations[key] = operation
         return operation

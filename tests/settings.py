@@ -18,5 +18,3 @@ from settings import *  # noqa: F403
 from settings import INSTALLED_APPS as _APPS
 
 INSTALLED_APPS = [*_APPS, "tests.database.library"]
-
-PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

@@ -11,7 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 import websockets
+from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
+from django.test import Client
 
 from orders.models import Order
 from tests.clients import connect, post
@@ -222,13 +224,9 @@ def _wait_for(port: int) -> None:
 
 
 async def test_admin_lists_filters_searches_and_marks_paid(
-    server: Server, admin_client: object
+    server: Server, admin_client: Client
 ) -> None:
     """Through Django's own client: the pages themselves."""
-    from asgiref.sync import sync_to_async
-    from django.test import Client
-
-    assert isinstance(admin_client, Client)
 
     @sync_to_async
     def use() -> None:
@@ -251,3 +249,19 @@ async def test_admin_lists_filters_searches_and_marks_paid(
         assert Order.objects.get(pk=mine.pk).state == "PAID"
 
     await use()
+
+
+async def test_everybody_can_sign_in_not_only_staff(
+    guarded_server: Server, django_user_model: type[User]
+) -> None:
+    user = await sync_to_async(User.objects.create_user)("ada", password="s3cret-enough")
+    await Order.objects.acreate(user=user)
+    address = f"http://127.0.0.1:{guarded_server.port}/login/"
+    async with httpx.AsyncClient(headers={"Referer": address}) as client:
+        page = await client.get(address)
+        token = page.text.split('name="csrfmiddlewaretoken" value="')[1].split('"')[0]
+        form = {"username": "ada", "password": "s3cret-enough", "csrfmiddlewaretoken": token}
+        answer = await client.post(address, data=form)
+        assert (answer.status_code, answer.headers["location"]) == (302, "/")
+        result = await client.post(guarded_server.http, json={"query": "{ getOrders { state } }"})
+    assert result.json() == {"data": {"getOrders": [{"state": "UNPAID"}]}}

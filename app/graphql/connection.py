@@ -1,16 +1,18 @@
 """One WebSocket, from the accepted handshake to its close."""
 
 import asyncio
-from typing import Any, Final
+from typing import Final
 
-from starlette.types import Message, Receive, Send
+from starlette.types import Message as Event
+from starlette.types import Receive, Send
 
 from app.graphql.context import Context
 from app.graphql.documents import InvalidDocumentError
 from app.graphql.engine import Engine, Operation, describe, response
 from app.graphql.errors import TooManyOperationsError
-from app.graphql.link import CloseError, Link
-from app.graphql.request import GraphQLRequest, RequestError, decode, encode
+from app.graphql.link import TOO_SLOW, CloseError, Link
+from app.graphql.messages import Message, read
+from app.graphql.request import encode
 from app.graphql.subprotocols import Action, Subprotocol
 from app.live import SharedOperation
 
@@ -63,12 +65,14 @@ class Connection:
     Queries and mutations run in tasks of their own, so nothing that runs delays a ping.
     """
 
-    def __init__(self, engine: Engine, context: Context, subprotocol: Subprotocol) -> None:
+    def __init__(
+        self, engine: Engine, context: Context, subprotocol: Subprotocol, link: Link
+    ) -> None:
         self.subprotocol: Final = subprotocol
+        self.link: Final = link
+        self.outbox: Final = link.outbox
         self._engine = engine
         self._context = context
-        self._link = Link()
-        self.outbox: Final = self._link.outbox
         self._operations: dict[str, Subscription | Execution] = {}
         self._executions: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
@@ -85,7 +89,7 @@ class Connection:
             await send({"type": "websocket.send", "text": text})
 
         try:
-            return await self._link.run(self._read(receive), send_text)
+            return await self.link.run(self._read(receive), send_text)
         finally:
             for operation in self._operations.values():
                 operation.cancel()
@@ -95,13 +99,13 @@ class Connection:
     def check(self, now: float) -> None:
         """Ping the client when it is time, and close if it fails to do its part."""
         limits = self._engine.limits
-        if self._link.is_stuck(now, limits.send_seconds):
-            self._link.close(1008, "Too slow: what was sent is not being read")
+        if self.link.is_stuck(now, limits.send_seconds):
+            self.link.close(TOO_SLOW)
         elif not self._is_acknowledged:
             if now - self._opened_at > limits.connection_init_seconds:
-                self._link.close(4408, "Connection initialisation timeout")
+                self.link.close(CloseError(4408, "Connection initialisation timeout"))
         elif self._awaits_pong and now - self._pinged_at > limits.pong_seconds:
-            self._link.close(1008, "No pong came in time")
+            self.link.close(CloseError(1008, "No pong came in time"))
         elif now - self._pinged_at > limits.ping_seconds:
             self._pinged_at = now
             self._awaits_pong = self.subprotocol.expects_pong
@@ -111,7 +115,7 @@ class Connection:
         """Send the last message of an operation, and let its id be used again."""
         self._operations.pop(id_, None)
         tail = "" if payload is None else f',"payload":{payload}'
-        self.outbox.put(object(), f'{{"id":{encode(id_)},"type":"{type_}"{tail}}}')
+        self.outbox.append(f'{{"id":{encode(id_)},"type":"{type_}"{tail}}}')
 
     def refuse(self, id_: str, errors: str) -> None:
         """Send the encoded list of errors that ended an operation, or kept it from starting."""
@@ -123,45 +127,27 @@ class Connection:
             if event["type"] == "websocket.disconnect":
                 return
             self._handle(event)
-            # Who sends much and reads nothing must wait.
+            # Who sends much must let others have their turn; who reads nothing must wait.
+            await asyncio.sleep(0)
             await self.outbox.room()
 
-    def _handle(self, event: Message) -> None:
-        message = self._decode(event)
-        kind, payload = message.get("type"), message.get("payload")
-        match self.subprotocol.actions.get(kind) if isinstance(kind, str) else None:
+    def _handle(self, event: Event) -> None:
+        message = read(event, self.subprotocol, self._engine.limits.max_message_bytes)
+        match message.action:
             case Action.INIT:
-                self._initialize(payload)
+                self._initialize()
             case Action.PING:
-                self._answer_ping(payload)
+                self._answer_ping(message.payload)
             case Action.PONG:
-                _check_payload(payload)
                 self._awaits_pong = False
             case Action.SUBSCRIBE:
-                self._subscribe(_id(message), payload)
+                self._subscribe(message)
             case Action.COMPLETE:
-                self._complete(_id(message))
+                self._complete(message.id)
             case Action.TERMINATE:
                 raise CloseError(1000, "Terminated")
-            case None:
-                raise CloseError(4400, f"Invalid message: unknown type {encode(kind)}")
 
-    def _decode(self, event: Message) -> dict[str, Any]:
-        text = event.get("text")
-        if text is None:
-            raise CloseError(4400, "Invalid message: expected text, but binary data came")
-        if len(text) > self._engine.limits.max_message_bytes:
-            raise CloseError(1009, "Message too big")
-        try:
-            message = decode(text)
-        except RequestError as error:
-            raise CloseError(4400, f"Invalid message: {error}") from None
-        if not isinstance(message, dict):
-            raise CloseError(4400, "Invalid message: expected a JSON object")
-        return message
-
-    def _initialize(self, payload: object) -> None:
-        _check_payload(payload)
+    def _initialize(self) -> None:
         if self._is_acknowledged:
             raise CloseError(4429, "Too many initialisation requests")
         self._is_acknowledged = True
@@ -171,33 +157,30 @@ class Connection:
             self.outbox.put("keep-alive", self.subprotocol.keep_alive)
 
     def _answer_ping(self, payload: object) -> None:
-        _check_payload(payload)
         tail = "" if payload is None else f',"payload":{encode(payload)}'
         self.outbox.put("pong", f'{{"type":"pong"{tail}}}')
 
-    def _subscribe(self, id_: str, payload: object) -> None:
+    def _subscribe(self, message: Message) -> None:
         if not self._is_acknowledged:
             raise CloseError(4401, "Unauthorized")
-        try:
-            request = GraphQLRequest.from_json(payload)
-        except RequestError as error:
-            raise CloseError(4400, f"Invalid message: {error}") from None
+        request, id_ = message.request(), message.id
         if (running := self._operations.get(id_)) is not None:
             if not self.subprotocol.allows_restart:
                 raise CloseError(4409, f"Subscriber for {id_} already exists")
-            running.cancel()
             del self._operations[id_]
-        limit = self._engine.limits.max_operations
-        if len(self._operations) >= limit:
-            excess = TooManyOperationsError(f"At most {limit} operations may run at once.")
-            self.refuse(id_, describe(excess))
-            return
+            running.cancel()
         try:
+            self._check_count()
             operation = self._engine.prepare(request)
-        except InvalidDocumentError as invalid:
-            self.refuse(id_, describe(invalid))
+        except (TooManyOperationsError, InvalidDocumentError) as error:
+            self.refuse(id_, describe(error))
         else:
             self._start(id_, operation)
+
+    def _check_count(self) -> None:
+        limit = self._engine.limits.max_operations
+        if len(self._operations) >= limit:
+            raise TooManyOperationsError(f"At most {limit} operations may run at once.")
 
     def _start(self, id_: str, operation: Operation) -> None:
         if operation.is_subscription:
@@ -216,21 +199,9 @@ class Connection:
             self.refuse(id_, describe(error))
         else:
             head = f'{{"id":{encode(id_)},"type":"{self.subprotocol.result}","payload":'
-            self.outbox.put(object(), f"{head}{result}}}")
+            self.outbox.append(f"{head}{result}}}")
             self.finish(id_, "complete")
 
     def _complete(self, id_: str) -> None:
         if (operation := self._operations.pop(id_, None)) is not None:
             operation.cancel()
-
-
-def _id(message: dict[str, Any]) -> str:
-    id_ = message.get("id")
-    if not isinstance(id_, str) or not id_:
-        raise CloseError(4400, 'Invalid message: "id" must be text')
-    return id_
-
-
-def _check_payload(payload: object) -> None:
-    if not isinstance(payload, dict | None):
-        raise CloseError(4400, 'Invalid message: "payload" must be an object')

@@ -21,6 +21,9 @@ from graphql.validation import MaxIntrospectionDepthRule, specified_rules
 from app.graphql.errors import PARSE_FAILED, VALIDATION_FAILED
 from app.graphql.limits import Limits
 
+# A parsed document takes up to 300 bytes a character.
+MOST_CACHED_CHARACTERS = 256 * 1024
+
 RULES = (*specified_rules, MaxIntrospectionDepthRule)
 
 
@@ -35,14 +38,15 @@ class InvalidDocumentError(Exception):
 class Documents:
     """The valid documents asked for last.
 
-    Bounded in number, and through the limits in size, so a stream of distinct documents only
-    displaces others. Invalid documents are never kept.
+    Bounded in number and in length together, so a stream of distinct documents only displaces
+    others. Invalid documents are never kept.
     """
 
     def __init__(self, schema: GraphQLSchema, limits: Limits) -> None:
         self._schema = schema
         self._limits = limits
         self._documents: OrderedDict[str, DocumentNode] = OrderedDict()
+        self._characters = 0
 
     def __len__(self) -> int:
         return len(self._documents)
@@ -54,8 +58,13 @@ class Documents:
             return document
         document = self._parse(text)
         self._documents[text] = document
-        while len(self._documents) > self._limits.max_cached_documents:
-            self._documents.popitem(last=False)
+        self._characters += len(text)
+        while (
+            len(self._documents) > self._limits.max_cached_documents
+            or self._characters > MOST_CACHED_CHARACTERS
+        ):
+            oldest, _ = self._documents.popitem(last=False)
+            self._characters -= len(oldest)
         return document
 
     def _parse(self, text: str) -> DocumentNode:
@@ -70,6 +79,8 @@ class Documents:
         )
         if errors:
             for each in errors:
+                # What a scalar makes of a literal is the client's fault, too.
+                each.original_error = None
                 each.extensions = {"code": VALIDATION_FAILED, **(each.extensions or {})}
             raise InvalidDocumentError(errors)
         return document

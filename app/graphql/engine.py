@@ -22,12 +22,13 @@ from graphql import (
 
 from app.changes.feed import Feed
 from app.database.calls import run
+from app.graphql.connections import Connections
 from app.graphql.context import Context
 from app.graphql.documents import Documents, InvalidDocumentError
 from app.graphql.errors import BadUserInputError, cause_of, format_error, is_transient
 from app.graphql.limits import Limits
-from app.graphql.link import Connections
 from app.graphql.request import GraphQLRequest, encode
+from app.graphql.revocation import Revocation
 from app.graphql.viewer import Viewer, has_session, load_viewer
 from app.live import Failures, Live, Member, SharedOperation
 
@@ -67,11 +68,14 @@ class Engine:
         self.documents = Documents(schema, limits)
         self.live = Live(Failures(is_transient, describe))
         self.connections = Connections(limits.max_connections)
+        self.executions = 0
+        """How many times a query, a mutation, or a subscription's result was executed."""
         self._running = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        await self._running.enter_async_context(self.connections)
         await self._running.enter_async_context(self.feed)
+        await self._running.enter_async_context(self.connections)
+        await self._running.enter_async_context(Revocation(self.feed, self.connections))
         await self._running.enter_async_context(self.live)
         return self
 
@@ -102,6 +106,7 @@ class Engine:
 
     async def execute(self, operation: Operation, context: Context) -> ExecutionResult:
         """Run a query or mutation."""
+        self.executions += 1
         result = execute(
             self.schema,
             operation.document,
@@ -129,15 +134,21 @@ class Engine:
         if isawaitable(stream):
             stream = await stream
         if isinstance(stream, ExecutionResult):
+            _raise_transient(stream)
             raise SourceError(stream.errors or [])
         # What iterates is a generator; graphql-core's annotation only says less.
         async with aclosing(cast("AsyncGenerator[ExecutionResult, None]", stream)) as results:
             async for result in results:
-                for error in result.errors or ():
-                    # Members keep their last good result while the database is away.
-                    if is_transient(error):
-                        raise cause_of(error)
+                self.executions += 1
+                _raise_transient(result)
                 yield encode(response(result))
+
+
+def _raise_transient(result: ExecutionResult) -> None:
+    # Members keep their last good result while the database is away.
+    for error in result.errors or ():
+        if is_transient(error):
+            raise cause_of(error)
 
 
 def response(result: ExecutionResult) -> dict[str, Any]:

@@ -4,11 +4,12 @@ https://graphql.github.io/graphql-over-http/draft/
 """
 
 import logging
+import re
 from collections.abc import Callable
 from typing import Any
 
 from ariadne.asgi.handlers import GraphQLHTTPHandler
-from django.db import DatabaseError
+from django.db import Error as DatabaseError
 from django.http import HttpRequest
 from graphql import OperationType
 from starlette.requests import ClientDisconnect, Request
@@ -19,6 +20,7 @@ from app.graphql.context import Context
 from app.graphql.documents import InvalidDocumentError
 from app.graphql.engine import Engine, Operation, describe, response
 from app.graphql.errors import BadUserInputError
+from app.graphql.link import Link
 from app.graphql.origin import is_host_allowed
 from app.graphql.request import GraphQLRequest, RequestError, decode, encode
 from app.graphql.sse import EventStream, single_event
@@ -29,6 +31,7 @@ JSON = "application/json"
 GRAPHQL_JSON = "application/graphql-response+json"
 EVENT_STREAM = "text/event-stream"
 HTML = "text/html"
+OTHER_PARAMETER = re.compile(r";(?!\s*q\s*=)[^;,]*", re.IGNORECASE)
 
 
 class HTTPError(Exception):
@@ -86,14 +89,17 @@ class HTTPHandler(GraphQLHTTPHandler):
                 return _single_event(body)
             return Response(body, 400 if media_type == GRAPHQL_JSON else 200, media_type=media_type)
         if media_type == EVENT_STREAM and operation.is_subscription:
-            return await self._stream(operation, context, receive, send)
+            if request.method == "HEAD":
+                return Response(media_type=EVENT_STREAM)
+            link = Link(receive, context.viewer, request.headers.get("cookie", ""))
+            return await self._stream(operation, context, link, receive, send)
         return await self._execute(operation, context, media_type)
 
     async def _read(self, request: Request) -> GraphQLRequest:
         limit = self._engine.limits.max_message_bytes
         try:
             if request.method != "POST":
-                if len(request.url.query) > limit:
+                if len(request.scope["query_string"]) > limit:
                     raise HTTPError(414, f"The query string may have {limit} bytes at most.")
                 return _from_query_string(request)
             content_type = request.headers.get("content-type", "").lower().replace(" ", "")
@@ -131,24 +137,26 @@ class HTTPHandler(GraphQLHTTPHandler):
         return Response(encode(result), status, media_type=media_type)
 
     async def _stream(
-        self, operation: Operation, context: Context, receive: Receive, send: Send
+        self, operation: Operation, context: Context, link: Link, receive: Receive, send: Send
     ) -> Response | None:
         connections = self._engine.connections
         if connections.is_full:
             raise HTTPError(503, "Too many connections. Try again later.", {"Retry-After": "5"})
-        stream = EventStream(self._engine, operation, context)
+        stream = EventStream(self._engine, link)
         connections.add(stream)
         try:
-            await stream.run(receive, send)
+            await stream.run(operation, context, receive, send)
         finally:
             connections.discard(stream)
         return None
 
 
 def _preferred_media_type(request: Request) -> str:
-    # Django reads the header with its ranges and weights (RFC 9110, section 12.5.1).
+    # Django reads the header with its ranges and weights (RFC 9110, section 12.5.1), but takes
+    # other parameters, which clients like to add, for part of the type.
     django_request = HttpRequest()
-    django_request.META["HTTP_ACCEPT"] = request.headers.get("accept") or "*/*"
+    accept = OTHER_PARAMETER.sub("", request.headers.get("accept") or "*/*")
+    django_request.META["HTTP_ACCEPT"] = accept
     offered = [JSON, GRAPHQL_JSON, EVENT_STREAM]
     if request.method != "POST" and "query" not in request.query_params:
         offered.append(HTML)
@@ -172,7 +180,8 @@ async def _body(request: Request, limit: int) -> bytes:
         chunks.append(chunk)
         size += len(chunk)
         if size > limit:
-            raise HTTPError(413, f"The request's body may have {limit} bytes at most.")
+            message = f"The request's body may have {limit} bytes at most."
+            raise HTTPError(413, message, {"Connection": "close"})  # Do not read the rest.
     return b"".join(chunks)
 
 

@@ -2,14 +2,16 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final
 
-from starlette.types import Send
+from starlette.types import Message, Receive, Send
 
 from app.graphql.outbox import Outbox
+from app.graphql.viewer import Viewer
 
-CHECK_SECONDS = 1.0
 CLOSE_SECONDS = 1.0
+# uvicorn answers WebSocket pings by itself, also of a client that does not read the answers.
+MOST_UNREAD_PONG_BYTES = 1024 * 1024
 
 
 class CloseError(Exception):
@@ -21,12 +23,20 @@ class CloseError(Exception):
         self.reason = reason
 
 
-class Link:
-    """The tasks of one connected client, and its outbox."""
+TOO_SLOW: Final = CloseError(1008, "Too slow: what was sent is not being read")
 
-    def __init__(self) -> None:
+
+class Link:
+    """One connected client: who it is, its tasks, and its outbox."""
+
+    def __init__(self, receive: Receive, viewer: Viewer, cookies: str) -> None:
+        self.viewer: Final = viewer
+        self.cookies: Final = cookies
+        """The `Cookie` header that identified the viewer."""
         self.outbox: Final = Outbox()
+        self._transport = _transport_behind(receive)
         self._reader: asyncio.Task[Any] | None = None
+        self._is_closing = False
         self._end: CloseError | None = None
 
     async def run(
@@ -37,97 +47,61 @@ class Link:
         Answers with how the connection is to be closed, or None if the client has closed it.
         """
         self._reader = asyncio.current_task()
-        writer = asyncio.create_task(self.outbox.write(send))
-        # It ends only by failing: the client has gone.
-        writer.add_done_callback(lambda _: self.close(1006, "Write failed"))
+        writer = asyncio.create_task(self._write(send))
         try:
             await read
         except CloseError as error:
             self._end = error
         except asyncio.CancelledError:
-            if self._end is None or self._reader is None:
+            if self._reader is None or not self._is_closing or self._reader.uncancel() > 0:
                 raise
-            self._reader.uncancel()
         finally:
             self._reader = None
             writer.cancel()
             await asyncio.wait((writer,))
-            if not writer.cancelled() and not isinstance(writer.exception(), OSError):
-                writer.result()
+        if not writer.cancelled():
+            writer.result()
         return self._end
 
-    def close(self, code: int, reason: str) -> None:
-        """End the connection from outside of its reader."""
-        if self._reader is not None and self._end is None:
-            self._end = CloseError(code, reason)
+    def close(self, end: CloseError | None) -> None:
+        """End the connection from outside of its reader; None if the client has gone already."""
+        if self._reader is not None and not self._is_closing:
+            self._is_closing = True
+            self._end = end
             self._reader.cancel()
 
     def is_stuck(self, now: float, seconds: float) -> bool:
-        """Whether the client has left a message unread for `seconds`."""
+        """Whether the client has left a message unread for `seconds`, or too many pongs."""
         since = self.outbox.writing_since
-        return since is not None and now - since > seconds
+        if since is not None and now - since > seconds:
+            return True
+        most = self.outbox.longest + MOST_UNREAD_PONG_BYTES
+        return self._transport is not None and self._transport.get_write_buffer_size() > most
+
+    async def finish(self, send: Send, farewell: Message) -> None:
+        """Send the last message; cut the connection of a client that does not read it."""
+        try:
+            async with asyncio.timeout(0 if self._end is TOO_SLOW else CLOSE_SECONDS):
+                await send(farewell)
+        except TimeoutError:
+            if self._transport is not None:
+                self._transport.abort()
+        except (OSError, RuntimeError):
+            pass  # Gone, see _write.
+
+    async def _write(self, send: Callable[[str], Awaitable[None]]) -> None:
+        try:
+            await self.outbox.write(send)
+        except (OSError, RuntimeError):
+            # The client has gone. uvicorn raises RuntimeError when it was itself that closed:
+            # after broken UTF-8, say, or a WebSocket ping without an answer.
+            self.close(None)
 
 
-class Supervised(Protocol):
-    """A connection that wants to be looked at regularly."""
+def _transport_behind(receive: Receive) -> asyncio.Transport | None:
+    """The transport of the server whose `receive` this is; None on one that hides it.
 
-    def check(self, now: float) -> None:
-        """Keep the connection alive, or close it if the client fails to do its part."""
-        ...
-
-
-class Connections:
-    """All clients connected to this process; looks at each of them every second.
-
-    One task for all, since a timer for each costs more than what it watches.
+    ASGI has no word for cutting a connection, and closing waits until the client has read what
+    is buffered, which a client that is closed for not reading never does.
     """
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._open: set[Supervised] = set()
-        self._task: asyncio.Task[None] | None = None
-
-    def __len__(self) -> int:
-        return len(self._open)
-
-    @property
-    def is_full(self) -> bool:
-        """Whether no more clients may connect."""
-        return len(self._open) >= self._most
-
-    def add(self, connection: Supervised) -> None:
-        """Look after the connection from now on."""
-        self._open.add(connection)
-
-    def discard(self, connection: Supervised) -> None:
-        """Look after the connection no longer."""
-        self._open.discard(connection)
-
-    async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._check(), name="connections")
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait((self._task,))
-
-    async def _check(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(CHECK_SECONDS)
-            now = loop.time()
-            for connection in list(self._open):
-                connection.check(now)
-
-
-def abort(send: Send) -> None:
-    """Cut the connection that the ASGI server's `send` writes to.
-
-    ASGI has no word for it, and closing waits until the client has read what is buffered, which
-    a client that is closed for not reading never does. Does nothing on a server that hides its
-    transport; there, TCP gives up in the end.
-    """
-    transport = getattr(getattr(send, "__self__", None), "transport", None)
-    if transport is not None:
-        transport.abort()
+    return getattr(getattr(receive, "__self__", None), "transport", None)

@@ -27,4 +27,7 @@ def is_origin_allowed(headers: Headers) -> bool:
     origin = headers.get("origin")
     if origin is None or origin in settings.CORS_ALLOWED_ORIGINS:
         return True
-    return urlsplit(origin).netloc == headers["host"]
+    try:
+        return urlsplit(origin).netloc == headers["host"]
+    except ValueError:  # no URL at all
+        return False

@@ -1,8 +1,13 @@
 """A GraphQL request as it comes in, on whatever transport."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, NoReturn, Self
+
+# Below it, neither Python nor PostgreSQL runs out of stack, on any version.
+DEEPEST_JSON = 64
 
 
 class RequestError(Exception):
@@ -23,7 +28,7 @@ class GraphQLRequest:
         if not isinstance(value, dict):
             raise RequestError(f"A request is a JSON object, but {_kind(value)} came.")
         query = value.get("query")
-        if not isinstance(query, str) or not query.strip():
+        if not isinstance(query, str):
             raise RequestError(f'"query" must be a GraphQL document, but {_kind(query)} came.')
         operation_name = value.get("operationName")
         if not isinstance(operation_name, str | None):
@@ -42,9 +47,13 @@ def decode(text: str | bytes) -> Any:
     try:
         if isinstance(text, bytes):
             text = text.decode()
-        return json.loads(text, parse_constant=_refuse_constant)
+        value = json.loads(text, parse_constant=_refuse, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise RequestError(f"Not valid JSON in UTF-8: {error}") from None
+    # Counting brackets is quick, and nearly always enough; those in texts count, too.
+    if text.count("[") + text.count("{") > DEEPEST_JSON and _is_too_deep(value):
+        raise RequestError(f"JSON may be nested {DEEPEST_JSON} levels deep at most.")
+    return value
 
 
 def encode(value: object) -> str:
@@ -52,8 +61,30 @@ def encode(value: object) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
+def _refuse(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if isfinite(number) else _refuse(text)
+
+
+def _is_too_deep(value: object) -> bool:
+    level = [value]
+    for _ in range(DEEPEST_JSON):
+        level = [child for parent in level for child in _children(parent)]
+    return any(isinstance(each, dict | list) for each in level)
+
+
+def _children(value: object) -> Iterable[object]:
+    match value:
+        case dict():
+            return value.values()
+        case list():
+            return value
+        case _:
+            return ()
 
 
 _KINDS = {

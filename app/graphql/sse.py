@@ -4,12 +4,16 @@ https://github.com/enisdenjo/graphql-sse/blob/master/PROTOCOL.md
 """
 
 import asyncio
+import logging
+from typing import Final
 
 from starlette.types import Receive, Send
 
 from app.graphql.context import Context
 from app.graphql.engine import Engine, Operation
-from app.graphql.link import Link, abort
+from app.graphql.link import TOO_SLOW, CloseError, Link
+
+logger = logging.getLogger(__name__)
 
 HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -17,56 +21,60 @@ HEADERS = [
     (b"x-accel-buffering", b"no"),  # nginx would wait until it has a buffer full
 ]
 COMPLETE = "event: complete\ndata:\n\n"
+COMPLETED = CloseError(1000, "Completed")
 
 
 class EventStream:
     """One event stream: a member of a shared operation."""
 
-    def __init__(self, engine: Engine, operation: Operation, context: Context) -> None:
+    def __init__(self, engine: Engine, link: Link) -> None:
+        self.link: Final = link
         self._engine = engine
-        self._operation = operation
-        self._context = context
-        self._link = Link()
-        self._sent_at = asyncio.get_running_loop().time()
+        self._commented_at = asyncio.get_running_loop().time()
 
-    async def run(self, receive: Receive, send: Send) -> None:
+    async def run(
+        self, operation: Operation, context: Context, receive: Receive, send: Send
+    ) -> None:
         """Stream results until the operation ends or the client goes."""
 
         async def send_event(event: str) -> None:
-            more = not event.endswith(COMPLETE)
-            await send({"type": "http.response.body", "body": event.encode(), "more_body": more})
-            if not more:
-                self._link.close(1000, "Complete")
+            await send({"type": "http.response.body", "body": event.encode(), "more_body": True})
+            if event.endswith(COMPLETE):
+                self.link.close(COMPLETED)
 
         await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
-        operation = self._engine.join(self._operation, self._context, self)
+        shared = self._engine.join(operation, context, self)
         try:
-            end = await self._link.run(_until_disconnected(receive), send_event)
+            end = await self.link.run(_until_disconnected(receive), send_event)
         finally:
-            operation.leave(self)
-        if end is not None and end.code == 1008:
-            abort(send)
+            shared.leave(self)
+        if end is not None:
+            if end is not COMPLETED:
+                logger.info("Event stream ended with %s: %s", end.code, end.reason)
+            await self.link.finish(send, {"type": "http.response.body"})
+            # uvicorn complains of who returns before a connection that was cut is gone.
+            await _until_disconnected(receive)
 
     def next(self, result: str) -> None:
         """Send a result, instead of an older one that is still unsent."""
-        self._link.outbox.put("next", event(result))
+        self.link.outbox.put("next", event(result))
 
     def error(self, errors: str) -> None:
         """Send the errors as a last result."""
-        self._link.outbox.put("last", single_event(f'{{"errors":{errors}}}'))
+        self.link.outbox.put("last", single_event(f'{{"errors":{errors}}}'))
 
     def complete(self) -> None:
         """Tell the client that the operation is over."""
-        self._link.outbox.put("last", COMPLETE)
+        self.link.outbox.put("last", COMPLETE)
 
     def check(self, now: float) -> None:
         """Send a comment when it is time, so that proxies keep the connection; close if stuck."""
         limits = self._engine.limits
-        if self._link.is_stuck(now, limits.send_seconds):
-            self._link.close(1008, "Too slow: what was sent is not being read")
-        elif now - self._sent_at > limits.ping_seconds:
-            self._sent_at = now
-            self._link.outbox.put("keep-alive", ":\n\n")
+        if self.link.is_stuck(now, limits.send_seconds):
+            self.link.close(TOO_SLOW)
+        elif now - self._commented_at > limits.ping_seconds:
+            self._commented_at = now
+            self.link.outbox.put("keep-alive", ":\n\n")
 
 
 def event(result: str) -> str:

@@ -1,16 +1,15 @@
 """Accept or refuse a WebSocket, and close it as its subprotocol wants."""
 
-import asyncio
 import logging
 
 from ariadne.asgi.handlers import GraphQLWebsocketHandlerBase
-from django.db import DatabaseError
+from django.db import Error as DatabaseError
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
 from app.graphql.connection import Connection
 from app.graphql.engine import Engine
-from app.graphql.link import CLOSE_SECONDS, CloseError, abort
+from app.graphql.link import CloseError, Link
 from app.graphql.origin import is_origin_allowed
 from app.graphql.subprotocols import SUBPROTOCOLS
 
@@ -49,17 +48,18 @@ class WebSocketHandler(GraphQLWebsocketHandlerBase):
             logger.error("WebSocket of %s refused: no viewer: %s", client, error)  # noqa: TRY400
             await _refuse(scope, send, 503, "The database does not answer. Try again later.")
             return
+        link = Link(receive, context.viewer, cookies)
         offered = scope["subprotocols"]
         subprotocol = next((SUBPROTOCOLS[name] for name in offered if name in SUBPROTOCOLS), None)
         if subprotocol is None:
             await send({"type": "websocket.accept"})
-            await _close(send, CloseError(4406, "Subprotocol not acceptable"), client)
+            await _close(link, send, CloseError(4406, "Subprotocol not acceptable"), client)
             return
         if self._engine.connections.is_full:
             logger.warning("WebSocket of %s refused: too many connections", client)
             await _refuse(scope, send, 503, "Too many connections. Try again later.")
             return
-        connection = Connection(self._engine, context, subprotocol)
+        connection = Connection(self._engine, context, subprotocol, link)
         self._engine.connections.add(connection)
         try:
             await send({"type": "websocket.accept", "subprotocol": subprotocol.name})
@@ -67,20 +67,14 @@ class WebSocketHandler(GraphQLWebsocketHandlerBase):
         finally:
             self._engine.connections.discard(connection)
         if end is not None:
-            await _close(send, end, client)
+            await _close(link, send, end, client)
 
 
-async def _close(send: Send, end: CloseError, client: str) -> None:
+async def _close(link: Link, send: Send, end: CloseError, client: str) -> None:
     # A reason has at most 123 bytes (RFC 6455, section 5.5), and may quote what the client sent.
     reason = end.reason.encode("ascii", "backslashreplace")[:123].decode()
     logger.info("WebSocket of %s closed with %s: %s", client, end.code, reason)
-    try:
-        async with asyncio.timeout(CLOSE_SECONDS):
-            await send({"type": "websocket.close", "code": end.code, "reason": reason})
-    except TimeoutError:
-        abort(send)
-    except OSError:
-        pass  # Already gone.
+    await link.finish(send, {"type": "websocket.close", "code": end.code, "reason": reason})
 
 
 async def _refuse(scope: Scope, send: Send, status: int, reason: str) -> None:

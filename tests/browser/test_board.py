@@ -186,9 +186,7 @@ def test_closed_board_asks_to_sign_in(start_site: StartSite, visit: Visit) -> No
     site = start_site(OPEN_ACCESS="false")
     page = visit(site.origin)
     expect(page.get_by_role("main")).to_contain_text("Sign in")
-    expect(page.get_by_role("main").get_by_role("link")).to_have_attribute(
-        "href", "/admin/login/?next=/"
-    )
+    expect(page.get_by_role("main").get_by_role("link")).to_have_attribute("href", "/login/?next=/")
     expect(page.get_by_role("form")).to_have_count(0)
 
 

@@ -76,7 +76,7 @@ def test_subscription_carries_the_session(
     run(page, "getLastOrder")
     response(page, "UNAUTHENTICATED")
 
-    page.goto(f"{site.origin}/admin/login/?next=/graphql/")
+    page.goto(f"{site.origin}/login/?next=/graphql/")
     page.get_by_label("Username").fill("admin")
     page.get_by_label("Password").fill("admin")
     page.get_by_role("button", name="Log in").click()

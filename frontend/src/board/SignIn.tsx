@@ -1,6 +1,6 @@
 import type { Complaint } from "../errors";
 
-export const SIGN_IN = "/admin/login/?next=/";
+export const SIGN_IN = "/login/?next=/";
 
 /** All there is to see for somebody who must sign in first. */
 export function SignIn({ complaint }: { complaint: Complaint }) {

@@ -53,6 +53,7 @@ class Command(BaseCommand):
     def _welcome(self, address: str) -> None:
         access = "everybody may see and change everything" if settings.OPEN_ACCESS else "sign in"
         self.stdout.write(
+            f"\n  Board        {address}/"
             f"\n  GraphQL      {address}/graphql/   ({access})"
             f"\n  Admin        {address}/admin/     (login {demo.LOGIN}, password {demo.PASSWORD})"
             "\n\n  Orders change every few seconds. Ctrl-C stops everything.\n"

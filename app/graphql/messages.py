@@ -1,0 +1,58 @@
+"""Read a WebSocket client's messages; what is not to the letter closes the connection."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.types import Message as Event
+
+from app.graphql.link import CloseError
+from app.graphql.request import GraphQLRequest, RequestError, decode, encode
+from app.graphql.subprotocols import Action, Subprotocol
+
+NEEDS_ID = {Action.SUBSCRIBE, Action.COMPLETE}
+HAS_OBJECT = {Action.INIT, Action.PING, Action.PONG}
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What a client wants; `id` may be empty where the action needs none."""
+
+    action: Action
+    id: str
+    payload: Any
+
+    def request(self) -> GraphQLRequest:
+        """The request to subscribe to. Raises CloseError."""
+        try:
+            return GraphQLRequest.from_json(self.payload)
+        except RequestError as error:
+            raise CloseError(4400, f"Invalid message: {error}") from None
+
+
+def read(event: Event, subprotocol: Subprotocol, max_bytes: int) -> Message:
+    """The message in a `websocket.receive` event. Raises CloseError."""
+    value = _decode(event, max_bytes)
+    kind, id_, payload = value.get("type"), value.get("id"), value.get("payload")
+    action = subprotocol.actions.get(kind) if isinstance(kind, str) else None
+    if action is None:
+        raise CloseError(4400, f"Invalid message: unknown type {encode(kind)}")
+    if action in NEEDS_ID and not (isinstance(id_, str) and id_):
+        raise CloseError(4400, 'Invalid message: "id" must be text')
+    if action in HAS_OBJECT and not isinstance(payload, dict | None):
+        raise CloseError(4400, 'Invalid message: "payload" must be an object')
+    return Message(action, id_ if isinstance(id_, str) else "", payload)
+
+
+def _decode(event: Event, max_bytes: int) -> dict[str, Any]:
+    text = event.get("text")
+    if text is None:
+        raise CloseError(4400, "Invalid message: expected text, but binary data came")
+    if (len(text) if text.isascii() else len(text.encode())) > max_bytes:
+        raise CloseError(1009, f"Message too big: it may have {max_bytes} bytes")
+    try:
+        value = decode(text)
+    except RequestError as error:
+        raise CloseError(4400, f"Invalid message: {error}") from None
+    if not isinstance(value, dict):
+        raise CloseError(4400, "Invalid message: expected a JSON object")
+    return value

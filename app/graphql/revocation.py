@@ -1,0 +1,78 @@
+"""Close the connections of viewers who are no longer who they were when they connected."""
+
+import asyncio
+import logging
+from collections import defaultdict
+from contextlib import suppress
+from typing import Self
+
+from django.apps import apps
+from django.conf import settings
+
+from app.changes.feed import Feed, Watch
+from app.database.calls import run
+from app.graphql.connections import Connections
+from app.graphql.link import CloseError, Link
+from app.graphql.viewer import Viewer, has_session, load_viewer
+
+logger = logging.getLogger(__name__)
+
+REVIEW_SECONDS = 2.0
+VIEWERS_AT_ONCE = 50
+REST = 20
+"""How many times as long as a review took is the pause after it."""
+
+
+class Revocation:
+    """Reviews the signed-in connections after changes of `VIEWER_MODELS`.
+
+    An asynchronous context manager. Who has signed out, was deactivated, or has other rights
+    than before is closed with 4403, and comes back as whom the session then identifies. An idle
+    server asks nothing; a busy one at most a twentieth of the time.
+    """
+
+    def __init__(self, feed: Feed, connections: Connections) -> None:
+        self._feed = feed
+        self._connections = connections
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        models = [apps.get_model(name) for name in settings.VIEWER_MODELS]
+        self._task = asyncio.create_task(self._run(self._feed.watch(*models)), name="revocation")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _run(self, watch: Watch) -> None:
+        loop = asyncio.get_running_loop()
+        async for _ in watch:
+            # Several changes are one then, and who was just connecting is connected.
+            await asyncio.sleep(REVIEW_SECONDS)
+            started_at = loop.time()
+            try:
+                await self._review()
+            except Exception as error:
+                logger.warning("Viewers could not be reviewed, trying again: %s", error)
+                watch.wake()
+            await asyncio.sleep(REST * (loop.time() - started_at))
+
+    async def _review(self) -> None:
+        signed_in: dict[str, list[Link]] = defaultdict(list)
+        for connection in self._connections:
+            if has_session(connection.link.cookies):
+                signed_in[connection.link.cookies].append(connection.link)
+        every = list(signed_in)
+        for start in range(0, len(every), VIEWERS_AT_ONCE):
+            some = every[start : start + VIEWERS_AT_ONCE]
+            for cookies, viewer in zip(some, await run(_load, some), strict=True):
+                for link in signed_in[cookies]:
+                    if link.viewer != viewer:
+                        link.close(CloseError(4403, "Forbidden: the viewer has changed"))
+
+
+def _load(cookies: list[str]) -> list[Viewer]:
+    return [load_viewer(each) for each in cookies]

@@ -1,0 +1,1 @@
+"""The ASGI servers that are compared; each module has an `application`."""

@@ -1,0 +1,53 @@
+"""The newest order, read once for each change, for servers that hand it to each subscriber."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+
+from django.contrib.auth.models import User
+
+from app.changes.feed import Feed, Watch, backend_for
+from app.database.lifespan import opened
+from orders.models import Order
+
+feed = Feed(backend_for("default"))
+
+
+class Newest:
+    """Publishes to whoever follows, as a publish and subscribe library in the process would."""
+
+    def __init__(self) -> None:
+        self._order: Order | None = None
+        self._followers: set[Watch] = set()
+
+    async def run(self) -> None:
+        """Follow the database for ever."""
+        async for _change in feed.watch(Order, User):
+            self._order = await Order.objects.select_related("user").alast()
+            for follower in self._followers:
+                follower.wake()
+
+    async def follow(self) -> AsyncGenerator[Order | None, None]:
+        """The newest order now, and each newer one; who is slow skips some."""
+        watch = Watch(frozenset())
+        self._followers.add(watch)
+        try:
+            async for _change in watch:
+                yield self._order
+        finally:
+            self._followers.discard(watch)
+
+
+newest = Newest()
+
+
+@asynccontextmanager
+async def lifespan(_: object) -> AsyncIterator[None]:
+    """Follow the database while the server runs."""
+    async with opened(threads=8), feed:
+        task = asyncio.create_task(newest.run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait((task,))

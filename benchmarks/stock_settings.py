@@ -1,0 +1,10 @@
+"""Django's settings for servers without this project's parts: the database as Django has it."""
+
+import dj_database_url
+
+from settings import *  # noqa: F403
+from settings import DATABASE_URL, DATABASES
+
+DATABASES = {"default": {**DATABASES["default"], **dj_database_url.parse(DATABASE_URL)}}
+if DATABASES["default"]["ENGINE"].endswith("postgresql"):
+    DATABASES["default"] |= {"OPTIONS": {}, "CONN_HEALTH_CHECKS": False}

@@ -1,0 +1,199 @@
+"""How connections end that the server ends: with the process, or with the viewer's rights."""
+
+import asyncio
+import json
+import signal
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import httpx
+import pytest
+import websockets
+from asgiref.sync import sync_to_async
+from django.contrib.auth.models import Group, Permission, User
+from django.contrib.sessions.models import Session
+from websockets.asyncio.client import ClientConnection
+from websockets.typing import Subprotocol
+
+from orders.models import Order
+from tests.clients import connect, session_cookie
+from tests.conftest import StartServer
+from tests.protocols.raw import INIT, closing, frame, open_websocket, tcp
+from tests.server import Server
+
+SUBSCRIPTION = "subscription { getOrder { id } }"
+SUBSCRIBE = json.dumps({"type": "subscribe", "id": "1", "payload": {"query": SUBSCRIPTION}})
+
+
+async def subscribed(server: Server, cookie: str, stack: AsyncExitStack) -> ClientConnection:
+    """A subscribed WebSocket with a session, open while the stack is."""
+    connection = await stack.enter_async_context(
+        websockets.connect(
+            server.websocket,
+            subprotocols=[Subprotocol("graphql-transport-ws")],
+            additional_headers={"Cookie": cookie},
+        )
+    )
+    await connection.send(INIT)
+    await connection.recv()
+    await connection.send(SUBSCRIBE)
+    assert json.loads(await connection.recv())["type"] == "next"
+    return connection
+
+
+async def streamed(server: Server, cookie: str, stack: AsyncExitStack) -> httpx.Response:
+    """A running event stream with a session, open while the stack is."""
+    client = await stack.enter_async_context(httpx.AsyncClient(timeout=30))
+    headers = {"accept": "text/event-stream", "cookie": cookie}
+    return await stack.enter_async_context(
+        client.stream("POST", server.http, json={"query": SUBSCRIPTION}, headers=headers)
+    )
+
+
+def sign_out(user: User) -> None:
+    """Delete the sessions, as signing out does."""
+    for session in Session.objects.all():
+        if session.get_decoded().get("_auth_user_id") == str(user.pk):
+            session.delete()
+
+
+def deactivate(user: User) -> None:
+    """Forbid the user to sign in."""
+    User.objects.filter(pk=user.pk).update(is_active=False)
+
+
+def change_password(user: User) -> None:
+    """Change the password, which ends the user's sessions."""
+    user.set_password("another")
+    user.save()
+
+
+def make_staff(user: User) -> None:
+    """Let the user into the admin."""
+    User.objects.filter(pk=user.pk).update(is_staff=True)
+
+
+def permit(user: User) -> None:
+    """Give the user a permission."""
+    user.user_permissions.add(Permission.objects.get(codename="view_order"))
+
+
+def permit_group(user: User) -> None:
+    """Give the user's group a permission."""
+    Group.objects.get(user=user).permissions.add(Permission.objects.get(codename="add_order"))
+
+
+def put_into_group(user: User) -> None:
+    """Give the user the permissions of a group."""
+    group = Group.objects.create(name="changers")
+    group.permissions.add(Permission.objects.get(codename="change_order"))
+    user.groups.add(group)
+
+
+CHANGES: list[Callable[[User], None]] = [
+    sign_out,
+    deactivate,
+    change_password,
+    make_staff,
+    permit,
+    permit_group,
+    put_into_group,
+]
+
+
+async def test_viewer_whose_rights_change_is_closed_with_4403(guarded_server: Server) -> None:
+    users = [
+        await User.objects.acreate_user(change.__name__, password="secret") for change in CHANGES
+    ]
+    group = await Group.objects.acreate(name="viewers")
+    await users[CHANGES.index(permit_group)].groups.aadd(group)
+    unchanged = await User.objects.acreate_user("unchanged", password="secret")
+    async with asyncio.timeout(30), AsyncExitStack() as stack:
+        cookies = [await sync_to_async(session_cookie)(user) for user in (*users, unchanged)]
+        sockets = [await subscribed(guarded_server, cookie, stack) for cookie in cookies]
+        streams = [await streamed(guarded_server, cookie, stack) for cookie in cookies]
+        for change, user in zip(CHANGES, users, strict=True):
+            await sync_to_async(change)(user)
+        for change, socket, stream in zip(CHANGES, sockets, streams, strict=False):
+            assert (change, (await closing(socket))[0]) == (change, 4403)
+            assert "event: complete" not in (await stream.aread()).decode()
+        # Who keeps their rights keeps the connection.
+        order = await Order.objects.acreate(user=unchanged)
+        result = json.loads(await sockets[-1].recv())["payload"]
+        assert result == {"data": {"getOrder": {"id": str(order.pk)}}}
+        lines = streams[-1].aiter_lines()
+        while await anext(lines) != f"data: {json.dumps(result, separators=(',', ':'))}":
+            pass
+        # Who comes back sees what they may see now.
+        async with connect(guarded_server.websocket, users[CHANGES.index(make_staff)]) as socket:
+            await socket.subscribe(SUBSCRIPTION)
+            assert await socket.next() == {"getOrder": None}
+
+
+async def test_stopping_ends_every_connection_at_once(start_server: StartServer) -> None:
+    server = start_server(DEBUG="true", OPEN_ACCESS="true")
+    user = await User.objects.acreate(username="v")
+    await Order.objects.abulk_create(Order(user=user) for _ in range(200))
+    fields = " ".join(f"a{number}: state" for number in range(60))
+    big = {"query": f"subscription {{ getOrders(first: 200) {{ id {fields} }} }}"}
+    async with asyncio.timeout(30), AsyncExitStack() as stack:
+        socket = await subscribed(server, "", stack)
+        stream = await streamed(server, "", stack)
+        # One who does not read what is sent.
+        stuck = stack.enter_context(tcp(server, receive_buffer=4096))
+        message = {"type": "subscribe", "id": "1", "payload": big}
+        start = frame(json.dumps(message).encode())
+        await asyncio.to_thread(open_websocket, stuck, server, "graphql-transport-ws", start)
+        for _ in range(5):
+            await Order.objects.acreate(user=user)
+            await socket.recv()
+        started_at = time.monotonic()
+        stopped = asyncio.create_task(asyncio.to_thread(server.stop))
+        assert (await closing(socket))[0] == 1012
+        text = (await stream.aread()).decode()
+        assert "event: next" in text
+        assert "event: complete" not in text
+        assert await stopped in (0, -signal.SIGTERM)
+        assert time.monotonic() - started_at < 2.9  # before the server's patience ends
+    for complaint in ("Traceback", "ERROR", "Cancel"):
+        assert complaint not in server.log
+
+
+async def test_legacy_client_may_start_an_id_again(server: Server) -> None:
+    user = await User.objects.acreate(username="v")
+    order = await Order.objects.acreate(user=user)
+    async with (
+        asyncio.timeout(10),
+        websockets.connect(
+            server.websocket, subprotocols=[Subprotocol("graphql-ws")]
+        ) as connection,
+    ):
+
+        async def receive() -> Any:
+            return json.loads(await connection.recv())
+
+        await connection.send(INIT)
+        assert [await receive(), await receive()] == [{"type": "connection_ack"}, {"type": "ka"}]
+        for field in ("id", "state"):
+            payload = {"query": f"subscription {{ getOrder {{ {field} }} }}"}
+            await connection.send(json.dumps({"type": "start", "id": "1", "payload": payload}))
+            answer = await receive()
+            assert list(answer["payload"]["data"]["getOrder"]) == [field]
+        await Order.objects.filter(pk=order.pk).aupdate(state="PAID")
+        # Only the second one lives.
+        assert (await receive())["payload"] == {"data": {"getOrder": {"state": "PAID"}}}
+        await connection.send('{"type":"stop","id":"1"}')
+        payload = {"query": "subscription { nothing }"}
+        await connection.send(json.dumps({"type": "start", "id": "1", "payload": payload}))
+        refusal = await receive()
+        assert (refusal["type"], refusal["id"]) == ("error", "1")
+        message = "Cannot query field 'nothing' on type 'Subscription'."
+        assert refusal["payload"]["message"] == message
+        assert [error["message"] for error in refusal["payload"]["errors"]] == [message]
+        await connection.send('{"type":"connection_terminate"}')
+        with pytest.raises(websockets.ConnectionClosedOK) as closed:
+            await connection.recv()
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1000

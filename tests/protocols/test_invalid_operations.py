@@ -1,0 +1,207 @@
+"""Documents and variables that make no sense, or too much of it: the same answer everywhere."""
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+from django.contrib.auth.models import User
+
+from orders.models import Order
+from tests.protocols.raw import websocket
+from tests.server import Server
+
+INVALID = "GRAPHQL_VALIDATION_FAILED"
+UNPARSED = "GRAPHQL_PARSE_FAILED"
+INPUT = "BAD_USER_INPUT"
+
+BOMB = "".join(f"fragment f{i} on Query {{ ...f{i + 1} ...f{i + 1} }} " for i in range(90))
+
+# What comes of a document before it is executed.
+REFUSED: dict[str, tuple[str, str]] = {
+    "empty": ("", UNPARSED),
+    "blank": (" \n,\t", UNPARSED),
+    "comment": ("# nothing", UNPARSED),
+    "no GraphQL": ("SELECT 1", UNPARSED),
+    "open brace": ("{", UNPARSED),
+    "NUL": ("{ __typename \0 }", UNPARSED),
+    "lone surrogate": ("{ \ud800 }", UNPARSED),
+    "deep selections": ("{ a" * 450, UNPARSED),
+    "deep list": ("{ getOrders(first: " + "[" * 900, UNPARSED),
+    "deep type": ("query ($a: " + "[" * 900, UNPARSED),
+    "too many tokens": ("{ " + "__typename " * 1000 + "}", UNPARSED),
+    "too many fields": ("{ getOrders { " + "id " * 500 + "} }", INVALID),
+    "too many aliases": (
+        "{ ...f ...f } fragment f on Query { "
+        + " ".join(f"a{i}: __typename" for i in range(251))
+        + " }",
+        INVALID,
+    ),
+    "too deep": ("{ a" * 21 + " }" * 21, INVALID),
+    "fragment bomb": ("{ ...f0 } " + BOMB + "fragment f90 on Query { __typename }", INVALID),
+    "fragment of itself": ("{ ...a } fragment a on Query { ...a }", INVALID),
+    "fragments in a circle": (
+        "{ ...a } fragment a on Query { ...b } fragment b on Query { ...a }",
+        INVALID,
+    ),
+    "unknown fragment": ("{ ...a }", INVALID),
+    "unknown field": ("{ nothing }", INVALID),
+    "very long name": ("{ " + "a" * 100_000 + " }", INVALID),
+    "unknown argument": ("{ getOrders(last: 1) { id } }", INVALID),
+    "two root fields": ("subscription { getOrder { id } getOrders { id } }", INVALID),
+    "fragments only": ("fragment a on Query { __typename }", INVALID),
+    "type definition": ("type A { a: Int }", INVALID),
+    "number of 5000 digits": ("{ getOrders(first: " + "9" * 5000 + ") { id } }", INVALID),
+    "introspection of introspection": (
+        "{ __schema { types " + "{ fields { type " * 4 + "{ name" + "}" * 11,
+        INVALID,
+    ),
+    "two anonymous operations": ("{ __typename } { __typename }", INVALID),
+    "two operations": ("query a { __typename } query b { __typename }", INPUT),
+}
+
+# What comes of variables, and of arguments when a resolver looks at them.
+WITH_VARIABLES: dict[str, tuple[str, dict[str, Any]]] = {
+    "text for a number": ("query ($n: Int) { getOrders(first: $n) { id } }", {"n": "1"}),
+    "huge number": ("query ($n: Int) { getOrders(first: $n) { id } }", {"n": 10**4000}),
+    "huge float": ("query ($n: Int) { getOrders(first: $n) { id } }", {"n": 1e300}),
+    "boolean for a number": ("query ($n: Int) { getOrders(first: $n) { id } }", {"n": True}),
+    "nested list": ("query ($n: Int) { getOrders(first: $n) { id } }", {"n": [[[1]]]}),
+    "deep object": (
+        "query ($n: ID!) { getOrder(id: $n) { id } }",
+        {"n": json.loads('{"a":' * 40 + "1" + "}" * 40)},
+    ),
+    "missing": ("query ($n: ID!) { getOrder(id: $n) { id } }", {}),
+    "null": ("query ($n: ID!) { getOrder(id: $n) { id } }", {"n": None}),
+    "NUL in a key": ("query ($n: ID!) { getOrder(id: $n) { id } }", {"n": "1\0"}),
+    "surrogate in a key": ("query ($n: ID!) { getOrder(id: $n) { id } }", {"n": "\ud800"}),
+    "digits of elsewhere": ("query ($n: ID!) { getOrder(id: $n) { id } }", {"n": "\u0661"}),
+    "key beyond 64 bits": ("query ($n: ID!) { getOrder(id: $n) { id } }", {"n": "9" * 19}),
+    "key of 5000 digits": ("query ($n: ID!) { getOrder(id: $n) { id } }", {"n": "9" * 5000}),
+    "negative page": ("query ($n: Int) { getOrders(first: $n) { id } }", {"n": -1}),
+    "no such day": (
+        'mutation ($d: Date) { createOrder(username: "v", date: $d) { id } }',
+        {"d": "2026-02-30"},
+    ),
+    "no such state": (
+        "query ($s: OrderState) { getOrders(state: $s) { id } }",
+        {"s": "PAID\0"},
+    ),
+    "surrogate in a text": (
+        "mutation ($u: String) { createOrder(username: $u) { id } }",
+        {"u": "\ud800"},
+    ),
+}
+
+
+@pytest.fixture
+def server(shared_server: Server) -> Server:
+    """A server that anybody may use; most of these tests write nothing that is to be wiped."""
+    return shared_server
+
+
+async def ask_by_websocket(server: Server, subprotocol: str, payload: dict[str, Any]) -> Any:
+    """The errors of the answer; what follows them must be in order, too."""
+    is_new = subprotocol == "graphql-transport-ws"
+    async with websocket(server, subprotocol, is_ready=True) as connection:
+        message = {"type": "subscribe" if is_new else "start", "id": "1", "payload": payload}
+        await connection.send(json.dumps(message))
+        answer = json.loads(await connection.recv())
+        assert answer["id"] == "1"
+        if answer["type"] == "error":
+            return answer["payload"] if is_new else answer["payload"]["errors"]
+        assert answer["type"] == ("next" if is_new else "data")
+        assert json.loads(await connection.recv()) == {"type": "complete", "id": "1"}
+        return answer["payload"]["errors"]
+
+
+async def ask_by_http(
+    server: Server, accept: str, payload: dict[str, Any]
+) -> tuple[int, list[dict[str, Any]]]:
+    """The status and the errors of the answer."""
+    async with httpx.AsyncClient() as client:
+        answer = await client.post(
+            server.http,
+            content=json.dumps(payload),
+            headers={"content-type": "application/json", "accept": accept},
+        )
+    assert answer.headers["content-type"].startswith(accept)
+    text = answer.text
+    if accept == "text/event-stream":
+        text = text.removeprefix("event: next\ndata: ").removesuffix("event: complete\ndata:\n\n")
+    return answer.status_code, json.loads(text)["errors"]
+
+
+@pytest.mark.parametrize("name", REFUSED)
+async def test_document_is_refused_everywhere(name: str, server: Server) -> None:
+    document, code = REFUSED[name]
+    payload = {"query": document}
+    for subprotocol in ("graphql-transport-ws", "graphql-ws"):
+        errors = await ask_by_websocket(server, subprotocol, payload)
+        assert {error["extensions"]["code"] for error in errors} == {code}
+    for accept, status in (
+        ("application/json", 200),
+        ("application/graphql-response+json", 400),
+        ("text/event-stream", 200),
+    ):
+        got, errors = await ask_by_http(server, accept, payload)
+        assert (got, {error["extensions"]["code"] for error in errors}) == (status, {code})
+
+
+@pytest.mark.parametrize("name", WITH_VARIABLES)
+async def test_value_is_refused_everywhere(name: str, server: Server) -> None:
+    query, variables = WITH_VARIABLES[name]
+    payload = {"query": query, "variables": variables}
+    for subprotocol in ("graphql-transport-ws", "graphql-ws"):
+        errors = await ask_by_websocket(server, subprotocol, payload)
+        assert {error["extensions"]["code"] for error in errors} <= {INPUT, "NOT_FOUND"}
+    for accept in (
+        "application/json",
+        "application/graphql-response+json",
+        "text/event-stream",
+    ):
+        _, errors = await ask_by_http(server, accept, payload)
+        assert {error["extensions"]["code"] for error in errors} <= {INPUT, "NOT_FOUND"}
+
+
+@pytest.mark.parametrize("text", ["\0", "a\0b", "\ud800", "\udfff\ud800"], ids=ascii)
+async def test_text_that_no_database_keeps_finds_nobody(text: str, server: Server) -> None:
+    query = "mutation ($u: String) { createOrder(username: $u) { id } }"
+    payload = {"query": query, "variables": {"u": text}}
+    errors = await ask_by_websocket(server, "graphql-transport-ws", payload)
+    assert errors[0]["extensions"]["code"] in {INPUT, "NOT_FOUND"}
+    # The connection to the database is as good as before.
+    assert (await ask_by_http(server, "application/json", {"query": "{ getOrder(id: 0) { id } }"}))[
+        1
+    ][0]["extensions"]["code"] == "NOT_FOUND"
+
+
+@pytest.mark.parametrize("subprotocol", ["graphql-transport-ws", "graphql-ws"])
+async def test_more_operations_than_allowed_are_refused_one_by_one(
+    subprotocol: str, start_server: Any
+) -> None:
+    server = start_server(OPEN_ACCESS="true", DEBUG="true", GRAPHQL_MAX_OPERATIONS="2")
+    await Order.objects.acreate(user=await User.objects.acreate(username="v"))
+    is_new = subprotocol == "graphql-transport-ws"
+    start, stop = ("subscribe", "complete") if is_new else ("start", "stop")
+    payload = {"query": "subscription { getOrder { state } }"}
+    async with websocket(server, subprotocol, is_ready=True) as connection:
+
+        async def subscribe(id_: str) -> dict[str, Any]:
+            await connection.send(json.dumps({"type": start, "id": id_, "payload": payload}))
+            answer: dict[str, Any] = json.loads(await connection.recv())
+            assert answer["id"] == id_
+            return answer
+
+        # Two ids for the same operation are two subscriptions.
+        assert (await subscribe("1"))["payload"] == {"data": {"getOrder": {"state": "UNPAID"}}}
+        assert (await subscribe("2"))["payload"] == {"data": {"getOrder": {"state": "UNPAID"}}}
+        refusal = await subscribe("3")
+        assert refusal["type"] == "error"
+        errors = refusal["payload"] if is_new else refusal["payload"]["errors"]
+        assert errors[0]["extensions"]["code"] == "TOO_MANY_OPERATIONS"
+        await Order.objects.aupdate(state="PAID")
+        changed = [json.loads(await connection.recv()) for _ in range(2)]
+        assert {each["id"] for each in changed} == {"1", "2"}
+        await connection.send(json.dumps({"type": stop, "id": "1"}))
+        assert (await subscribe("3"))["payload"] == {"data": {"getOrder": {"state": "PAID"}}}
