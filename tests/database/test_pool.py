@@ -273,6 +273,23 @@ async def test_after_a_restart_under_load_no_query_fails(
     assert await asyncio.gather(*(Book.objects.acount() for _ in range(20))) == [3] * 20
 
 
+async def test_after_an_outage_nobody_waits_for_long(
+    author: Author, postgresql: PostgreSQL
+) -> None:
+    await asyncio.gather(*(run(sleep, 0.02) for _ in range(4)))
+    await asyncio.to_thread(postgresql.stop)
+    try:
+        patient = asyncio.create_task(Book.objects.acount())
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(2.5):  # in which the pauses of the pool would have grown
+                await asyncio.shield(patient)
+    finally:
+        await asyncio.to_thread(postgresql.start)
+    async with asyncio.timeout(1.5):
+        assert await patient == 3
+        assert await asyncio.gather(*(Book.objects.acount() for _ in range(20))) == [3] * 20
+
+
 async def test_long_idle_connections_are_asked(
     author: Author, monkeypatch: pytest.MonkeyPatch
 ) -> None:
