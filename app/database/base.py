@@ -101,7 +101,7 @@ class BridgedWrapper(DatabaseWrapper):
         """Give the connection back, without the cursors that a cancellation has left open."""
         left = [cursor for cursor in self._server_cursors if not cursor.closed]
         if any(cursor.withhold for cursor in left):
-            self.connection.owner.pgconn.finish()  # nothing less than a query would close them
+            self.connection.drop(lambda: None)  # nothing less than a query would close them
         try:
             for cursor in left:
                 cursor.close()

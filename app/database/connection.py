@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from select import POLLIN, poll
 from time import monotonic
 from types import TracebackType
@@ -46,18 +47,38 @@ class Face(psycopg.Connection[Any]):
         super().__init__(owner.pgconn)
         self.owner = owner
         self.cursor_factory = cursor_factory
-        self.lock = Turn()  # type: ignore[assignment]  # used only in `with`
+        self.turn = Turn()
+        self.lock = self.turn  # type: ignore[assignment]  # used only in `with`
         self.prepare_threshold = owner.prepare_threshold
         self._adapters = owner.adapters
         self._autocommit = owner.autocommit
+        self._when_dropped: Callable[[], None] | None = None
 
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
         """Await the owner until `gen` is done."""
-        return wait(self.owner.wait(gen, interval, timeout))
+        try:
+            return wait(self.owner.wait(gen, interval, timeout))
+        finally:
+            if self._when_dropped is not None:
+                self._when_dropped()
+                raise psycopg.OperationalError("The transaction of this statement has ended.")
 
     def cancel_safe(self, *, timeout: float = 30.0) -> None:
         """Await the cancellation of the statement under way."""
         wait(self.owner.cancel_safe(timeout=timeout))
+
+    def drop(self, then: Callable[[], None]) -> None:
+        """Close the connection, at once or when the statement under way has ended, `then` go on."""
+
+        def close() -> None:
+            self._when_dropped = None
+            self.owner.pgconn.finish()  # under a statement it would crash the process
+            then()
+
+        if self.turn.is_taken:
+            self._when_dropped = close
+        else:
+            close()
 
 
 class Turn:

@@ -72,7 +72,7 @@ class Source:
 
     def putconn(self, face: Face) -> None:
         """Take a connection back."""
-        face.owner.pgconn.finish()
+        face.drop(lambda: None)
 
 
 class Pool(Source):
@@ -129,12 +129,13 @@ class Pool(Source):
     def putconn(self, face: Face) -> None:
         self._lent -= 1
         connection = face.owner
-        if not connection.is_idle():
+        connection.alive_at = monotonic()
+        if connection.is_idle():
+            wait(self.connections.putconn(connection))
+        else:
             # Left in a transaction or in mid-statement. Cleaning up takes time in which a
             # cancellation would lose the connection; the pool replaces a closed one.
-            connection.pgconn.finish()
-        connection.alive_at = monotonic()
-        wait(self.connections.putconn(connection))
+            face.drop(lambda: wait(self.connections.putconn(connection)))
 
     async def _borrow(self) -> Connection:
         task = asyncio.current_task()

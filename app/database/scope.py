@@ -37,11 +37,25 @@ class Scope:
     sibling tasks do can never fall into each other's savepoints.
     """
 
-    def __init__(self, lease: Lease) -> None:
+    def __init__(self, lease: Lease, around: Scope | None = None) -> None:
         self.lease = lease
-        self.parent: Scope | None = None
+        self.around = around  # of the same transaction
+        self.parent: Scope | None = None  # of the same context
         self.is_open = True
         self._turn = asyncio.Lock()
+
+    def has_lost_its_transaction(self) -> bool:
+        """Whether a block around this one was left before it, by another task."""
+        around = self.around
+        return around is not None and (not around.is_open or around.has_lost_its_transaction())
+
+    def check(self) -> None:
+        """Raise unless the transaction goes on."""
+        if not self.is_open or self.has_lost_its_transaction():
+            raise TransactionManagementError(
+                "The atomic() block in which this task began has ended. Await the tasks that "
+                "are started in a block before leaving it."
+            )
 
     async def call(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """Run `function` on the connections of this scope when its turn has come."""
@@ -57,12 +71,11 @@ class Scope:
             await self._queue()
         else:
             await self._turn.acquire()
-        if not self.is_open:
+        try:
+            self.check()
+        except TransactionManagementError:
             self.end_turn()
-            raise TransactionManagementError(
-                "The atomic() block in which this call began has ended. Await the tasks that "
-                "are started in a block before leaving it."
-            )
+            raise
 
     async def _queue(self) -> None:
         try:
@@ -88,6 +101,8 @@ def current(alias: str) -> Scope | None:
     scope = _innermost.get()
     while scope is not None and not (scope.is_open and scope.lease.serves(alias)):
         scope = scope.parent
+    if scope is not None:
+        scope.check()
     return scope
 
 

@@ -26,9 +26,8 @@ class Block(Scope):
     def __init__(
         self, atomic: Atomic, lease: Lease, around: Scope | None, wrapper: BaseDatabaseWrapper
     ) -> None:
-        super().__init__(lease)
+        super().__init__(lease, around)
         self.atomic = atomic
-        self.around = around
         self.outer = debugging.initialized().get(atomic.alias)
         self._sharing = debugging.shared(self.outer, wrapper)
         self._sharing.__enter__()
@@ -37,7 +36,6 @@ class Block(Scope):
     async def close(self) -> None:
         """Let what is around this block go on."""
         scope.leave(self)
-        self.end_turn()
         self._sharing.__exit__(None, None, None)
         if self.outer is not None:
             connections[self.atomic.alias] = self.outer
@@ -96,20 +94,25 @@ class Atomic(transaction.Atomic):
         block = scope.innermost()
         if not isinstance(block, Block) or block.atomic is not self:
             raise RuntimeError("An atomic() block must be left in the task that entered it.")
-        interruption: BaseException | None = None
         try:
             await block.take_turn()
         except (asyncio.CancelledError, transaction.TransactionManagementError) as failure:
-            # A task still uses the connection: Django's __exit__ will fail to roll back on it,
-            # and drop it.
-            interruption = failure
-            error_type, error, traceback = type(failure), failure, None
+            # Another task still uses the transaction, or has ended it.
+            await self._give_up(block, failure)
+            raise
         try:
             await block.lease.call(self.__exit__, error_type, error, traceback)
         finally:
+            block.end_turn()
             await block.close()
-        if interruption is not None:
-            raise interruption
+
+    async def _give_up(self, block: Block, failure: BaseException) -> None:
+        try:
+            if not block.has_lost_its_transaction():
+                # On a connection in use this cannot roll back, and drops it.
+                await block.lease.call(self.__exit__, type(failure), failure, None)
+        finally:
+            await block.close()
 
     def _copy(self) -> Atomic:
         return Atomic(self.using, self.savepoint, self.durable)  # type: ignore[attr-defined]

@@ -9,9 +9,10 @@ from time import monotonic
 import psycopg
 import pytest
 from django.db import OperationalError, connection, connections
+from django.db.transaction import TransactionManagementError
 from psycopg_pool import PoolClosed
 
-from app.database import pools
+from app.database import pools, scope
 from app.database.calls import run
 from app.database.lifespan import opened, statistics
 from app.database.statistics import Statistics
@@ -160,6 +161,21 @@ async def test_cancellation_ends_the_query_on_the_server(author: Author) -> None
     assert await run(running, "pg_sleep(61") == 0
     assert pool().idle == pool().size
     assert pool().lost == 0
+
+
+async def test_a_block_left_while_a_task_uses_it_is_rolled_back(
+    author: Author, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scope, "TURN_SECONDS", 0.05)
+    with pytest.raises(TransactionManagementError, match="take turns"):
+        async with atomic():
+            await Author.objects.acreate(name="Nobody")
+            stuck = asyncio.create_task(run(sleep, 0.5))
+            await asyncio.sleep(0.02)
+    with pytest.raises(OperationalError, match="has ended"):
+        await stuck
+    await until_whole()
+    assert await Author.objects.acount() == 1
 
 
 async def test_a_transaction_left_open_is_rolled_back(author: Author) -> None:

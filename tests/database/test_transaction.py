@@ -250,6 +250,30 @@ async def test_calls_that_come_after_the_end_of_their_block_fail(author: Author)
         await counting
 
 
+async def test_nested_blocks_that_outlive_their_transaction_fail(
+    author: Author, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scope, "TURN_SECONDS", 0.05)
+    has_begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def nest() -> None:
+        async with atomic():
+            await Author.objects.acreate(name="Nobody")
+            has_begun.set()
+            await go_on.wait()
+            with pytest.raises(TransactionManagementError, match="has ended"):
+                await Author.objects.acreate(name="Nobody else")
+
+    with pytest.raises(TransactionManagementError, match="take turns"):
+        async with atomic():
+            nesting = asyncio.create_task(nest())
+            await has_begun.wait()
+    go_on.set()
+    with pytest.raises(TransactionManagementError, match="has ended"):
+        await nesting
+    assert await names() == ["Ursula"]
+
+
 async def test_iteration_in_a_transaction(author: Author) -> None:
     async with atomic():
         await Book.objects.acreate(title="Fourth", author=author)
