@@ -49,7 +49,7 @@ class BridgedWrapper(DatabaseWrapper):
     use only inside the bridge: elsewhere its methods raise `SynchronousOnlyOperation`.
     """
 
-    pool = None  # set by the maker; Django's own code takes from it and gives back
+    pool: Any = None  # set by the maker; Django's own code takes from it and gives back
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

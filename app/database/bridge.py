@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from asyncio import CancelledError
+from asyncio import CancelledError, current_task
 from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass
 from types import coroutine
@@ -41,22 +41,21 @@ async def cross(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) 
     """
     bridge = Bridge(function)
     bridge.gr_context = getcurrent().gr_context
-    cancelled: CancelledError | None = None
+    task = current_task()
+    requests = task.cancelling() if task else 0
     try:
         result = bridge.switch(*args, **kwargs)
         while not bridge.dead:
             try:
                 value = await (result.awaitable if isinstance(result, Outside) else _step(result))
             except BaseException as error:
-                if isinstance(error, CancelledError):
-                    cancelled = error
                 bridge.is_abandoned = isinstance(error, GeneratorExit)
                 result = bridge.throw(error)
             else:
                 result = bridge.switch(value)
     except Exception as failure:
-        if cancelled is not None:
-            raise cancelled from failure
+        if task and task.cancelling() > requests:
+            raise CancelledError from failure
         raise
     return result  # type: ignore[no-any-return]  # what the greenlet returned
 

@@ -18,10 +18,12 @@ from app.database.statistics import Statistics
 
 # Of Django's `OPTIONS["pool"]`, what holds for an async pool as well: no callbacks, no classes.
 _OPTIONS = {
-    "min_size", "max_size", "timeout", "max_waiting", "max_lifetime", "max_idle",
-    "reconnect_timeout", "num_workers",
+    "min_size", "max_size", "timeout", "max_waiting", "max_lifetime", "max_idle", "num_workers",
 }  # fmt: skip
 TRUSTED_SECONDS = 1.0
+# The pool's pauses between attempts double, up to minutes: after an outage, callers would run into
+# their deadlines. So it gives up soon, and begins anew for as long as somebody waits.
+RECONNECT_SECONDS = 0.25
 
 _open: dict[asyncio.AbstractEventLoop, dict[str, Pool]] = {}
 
@@ -41,7 +43,7 @@ class Source:
     def wrapper(self) -> BridgedWrapper:
         """A database wrapper whose connection will come from here."""
         wrapper = BridgedWrapper(self.settings, self.alias)
-        wrapper.pool = self  # type: ignore[assignment]  # the part of a pool that Django calls
+        wrapper.pool = self
         return wrapper
 
     async def _configure(self, connection: Connection) -> None:
@@ -81,12 +83,14 @@ class Pool(Source):
         options = self.options if isinstance(self.options, dict) else {}
         self._drained_at = 0.0
         self._lent = 0
-        self.connections = AsyncConnectionPool(
+        self.connections: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             connection_class=Connection,
             kwargs=self._connect_options,
             open=False,
             configure=self._configure,
             check=self._check if self.settings["CONN_HEALTH_CHECKS"] else None,
+            reconnect_failed=self._try_again,
+            reconnect_timeout=RECONNECT_SECONDS,
             **{name: value for name, value in options.items() if name in _OPTIONS},
         )
 
@@ -108,6 +112,10 @@ class Pool(Source):
                 self._drained_at = monotonic()
                 await self.connections.drain()
             raise
+
+    async def _try_again(self, pool: AsyncConnectionPool[Connection]) -> None:
+        if pool.get_stats().get("requests_waiting"):
+            await pool.check()  # which lets it grow
 
     def getconn(self) -> Face:
         try:

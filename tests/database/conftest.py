@@ -12,19 +12,14 @@ from tests.database.library.models import Author, Book
 THREADS = 4
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add what only these tests know."""
-    parser.addoption("--long", action="store_true", help="run the long tests of the database too")
-
-
 def pytest_configure(config: pytest.Config) -> None:
     """Register the mark of the long tests."""
-    config.addinivalue_line("markers", "long: takes a minute; runs with --long")
+    config.addinivalue_line("markers", "long: takes a minute; runs with -m long")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out the long tests, unless they are asked for."""
-    if not config.getoption("--long"):
+    if "long" not in config.option.markexpr:
         long = [item for item in items if item.get_closest_marker("long")]
         config.hook.pytest_deselected(items=long)
         items[:] = [item for item in items if item not in long]

@@ -102,6 +102,21 @@ async def test_timeouts_work() -> None:
             await cross(lambda: wait(asyncio.sleep(60)))
 
 
+async def test_timeouts_inside_are_no_cancellation() -> None:
+    async def impatient() -> None:
+        async with asyncio.timeout(0.01):
+            await asyncio.sleep(60)
+
+    def work() -> None:
+        try:
+            wait(impatient())
+        except TimeoutError as error:
+            raise ValueError("too slow") from error
+
+    with pytest.raises(ValueError, match="too slow"):
+        await cross(work)
+
+
 async def test_closed_coroutines_clean_up_without_waiting() -> None:
     seen: list[type[BaseException]] = []
 

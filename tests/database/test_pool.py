@@ -121,14 +121,16 @@ def _count(sql: str) -> int:
 
 
 async def test_siblings_have_connections_of_their_own(author: Author) -> None:
-    pids = await asyncio.gather(*(run(_pid_after_a_while) for _ in range(6)))
-    assert len(set(pids)) == 6
+    barrier = asyncio.Barrier(6)
+
+    async def work() -> int:
+        async with atomic():
+            pid = await run(_count, "SELECT pg_backend_pid()")
+            await barrier.wait()
+            return pid
+
+    assert len(set(await asyncio.gather(*(work() for _ in range(6))))) == 6
     assert pool().idle == pool().size
-
-
-def _pid_after_a_while() -> int:
-    sleep(0.05)
-    return _count("SELECT pg_backend_pid()")
 
 
 async def test_a_full_pool_has_a_deadline(library: Author, pool_options: Sizes) -> None:
@@ -230,7 +232,7 @@ async def test_a_dead_connection_is_not_lent(author: Author) -> None:
 def _kill_others() -> None:
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
             "WHERE datname = current_database() AND pid != pg_backend_pid()"
         )
 
@@ -269,6 +271,23 @@ async def test_after_a_restart_under_load_no_query_fails(
     assert [error for begun, error in failed if begun > restarted] == []
     assert len(failed) <= 8, failed  # what was under way, one on each connection
     assert await asyncio.gather(*(Book.objects.acount() for _ in range(20))) == [3] * 20
+
+
+async def test_after_an_outage_nobody_waits_for_long(
+    author: Author, postgresql: PostgreSQL
+) -> None:
+    await asyncio.gather(*(run(sleep, 0.02) for _ in range(4)))
+    await asyncio.to_thread(postgresql.stop)
+    try:
+        patient = asyncio.create_task(Book.objects.acount())
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(2.5):  # in which the pauses of the pool would have grown
+                await asyncio.shield(patient)
+    finally:
+        await asyncio.to_thread(postgresql.start)
+    async with asyncio.timeout(1.5):
+        assert await patient == 3
+        assert await asyncio.gather(*(Book.objects.acount() for _ in range(20))) == [3] * 20
 
 
 async def test_long_idle_connections_are_asked(

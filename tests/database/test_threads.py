@@ -4,9 +4,10 @@ import asyncio
 import gc
 import threading
 import warnings
+from collections.abc import Iterator
 
 import pytest
-from django.db import OperationalError, connection
+from django.db import OperationalError, connection, connections
 from django.db.transaction import TransactionManagementError
 
 from app.database import scope
@@ -16,10 +17,12 @@ from app.database.threads import open_threads
 from app.database.transaction import atomic
 from tests.database.conftest import THREADS
 from tests.database.library.models import Author, Book
+from tests.postgresql import PostgreSQL
 
-pytestmark = pytest.mark.only("sqlite")
+only_sqlite = pytest.mark.only("sqlite")
 
 
+@only_sqlite
 async def test_calls_run_side_by_side(author: Author) -> None:
     barrier = threading.Barrier(THREADS)
     assert sorted(await asyncio.gather(*(run(barrier.wait, 5) for _ in range(THREADS)))) == [
@@ -29,6 +32,7 @@ async def test_calls_run_side_by_side(author: Author) -> None:
     assert (threads.name, threads.max_size, threads.idle) == ("threads", THREADS, THREADS)
 
 
+@only_sqlite
 async def test_connections_are_kept(author: Author) -> None:
     await asyncio.gather(*(Book.objects.acount() for _ in range(20)))
     before = {await run(_connection) for _ in range(20)}
@@ -40,6 +44,7 @@ def _connection() -> int:
     return id(connection.connection)
 
 
+@only_sqlite
 async def test_all_is_closed_at_the_end(library: Author) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error", ResourceWarning)
@@ -50,6 +55,7 @@ async def test_all_is_closed_at_the_end(library: Author) -> None:
     assert statistics() == []
 
 
+@only_sqlite
 async def test_a_full_pool_has_a_deadline(library: Author) -> None:
     release = threading.Event()
     async with open_threads(1, timeout_seconds=0.05):
@@ -64,6 +70,7 @@ async def test_a_full_pool_has_a_deadline(library: Author) -> None:
         assert (threads.errors, threads.waiting, threads.idle) == (1, 0, 1)
 
 
+@only_sqlite
 async def test_a_cancelled_call_keeps_its_thread_until_it_ends(library: Author) -> None:
     release = threading.Event()
     async with open_threads(2):
@@ -81,6 +88,7 @@ async def test_a_cancelled_call_keeps_its_thread_until_it_ends(library: Author) 
                 await asyncio.sleep(0.01)
 
 
+@only_sqlite
 async def test_a_cancelled_transaction_waits_for_its_thread(author: Author) -> None:
     has_begun, release = asyncio.Event(), threading.Event()
     loop = asyncio.get_running_loop()
@@ -105,6 +113,7 @@ async def test_a_cancelled_transaction_waits_for_its_thread(author: Author) -> N
     assert await Author.objects.acount() == 1
 
 
+@only_sqlite
 async def test_a_transaction_left_open_is_rolled_back(author: Author) -> None:
     def forget() -> None:
         from django.db import transaction
@@ -116,6 +125,7 @@ async def test_a_transaction_left_open_is_rolled_back(author: Author) -> None:
     assert await asyncio.gather(*(Author.objects.acount() for _ in range(8))) == [1] * 8
 
 
+@only_sqlite
 async def test_before_the_lifespan_transactions_wait_for_each_other(
     library: Author, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,3 +145,34 @@ async def test_before_the_lifespan_transactions_wait_for_each_other(
     may_end.set()
     await task
     assert await Author.objects.acount() == 2
+
+
+@pytest.fixture
+def stock_engine(library: Author) -> Iterator[None]:
+    """PostgreSQL on Django's own engine, with connections that last and are checked."""
+    ours = connections.settings["default"]
+    options = {name: value for name, value in ours["OPTIONS"].items() if name != "pool"}
+    stock = {"ENGINE": "django.db.backends.postgresql", "CONN_MAX_AGE": 600, "OPTIONS": options}
+    connections.settings["default"] = ours | stock
+    connections["default"] = connections.create_connection("default")
+    yield
+    connections.close_all()
+    connections.settings["default"] = ours
+    connections["default"] = connections.create_connection("default")
+
+
+@pytest.mark.only("postgresql")
+async def test_the_stock_engine_survives_a_restart(
+    stock_engine: None, postgresql: PostgreSQL
+) -> None:
+    async with opened(threads=THREADS):
+        pids = await asyncio.gather(*(run(_pid) for _ in range(8)))
+        assert len(set(pids)) <= THREADS
+        await asyncio.to_thread(postgresql.crash)
+        assert await asyncio.gather(*(Book.objects.acount() for _ in range(20))) == [3] * 20
+
+
+def _pid() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        return int(cursor.fetchone()[0])
