@@ -8,11 +8,12 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, Protocol
 
+import psutil
 import psycopg
 
 with warnings.catch_warnings():
@@ -64,6 +65,8 @@ class PostgreSQLDatabase:
         # Of short name: a socket's path has at most 107 bytes.
         self._folder = Path(tempfile.mkdtemp(prefix="pg"))
         self._server = get_server(self._folder, cleanup_mode="delete")
+        self.programs = Path(self._server.bin_path)
+        """The folder of pgbench."""
         self._offset = 0
         self._statements = Statements(0, 0)
         with psycopg.connect(self._server.get_uri(), autocommit=True) as connection:
@@ -80,6 +83,18 @@ class PostgreSQLDatabase:
     def close(self) -> None:
         """Stop the server and delete its files."""
         self._server.cleanup()
+
+    @property
+    def folder(self) -> Path:
+        """Where its socket is."""
+        return self._folder
+
+    def use(self, processors: set[int]) -> None:
+        """Run the server, and the connections made from now on, on `processors`."""
+        postmaster = psutil.Process(self._server.get_pid())
+        for process in (postmaster, *postmaster.children()):
+            with suppress(psutil.Error):  # A connection that has just ended.
+                process.cpu_affinity(list(processors))
 
     def environment(self) -> dict[str, str]:
         """The same address in the variables of libpq, which Node's driver reads too."""

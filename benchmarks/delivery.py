@@ -72,6 +72,7 @@ def measure(arm: Arm, database: Database, load: Load, folder: Path) -> Delivery:
             idle_seconds = time.monotonic() - began
             idle_cpu = server.cpu_seconds() - cpu
             idle_statements = _since(database, statements)
+            memory = server.memory_bytes() - memory
 
             crowd.forget()
             cpu, statements, began = server.cpu_seconds(), database.statements(), time.monotonic()
@@ -85,7 +86,6 @@ def measure(arm: Arm, database: Database, load: Load, folder: Path) -> Delivery:
             changes = changing.changes()
             time.sleep(0.1)
             busy_statements = _since(database, statements)
-            memory_after = server.memory_bytes()
 
             latencies = [
                 latency for each in crowd for latency in _latencies(each.seen, changes)
@@ -95,7 +95,7 @@ def measure(arm: Arm, database: Database, load: Load, folder: Path) -> Delivery:
             lasts = _lasts(crowd, changes)
             return Delivery(
                 connect_us=connect_cpu / load.subscribers * 1e6,
-                memory_kb=(memory_after - memory) / load.subscribers / 1024,
+                memory_kb=memory / load.subscribers / 1024,
                 idle_share=idle_cpu / idle_seconds,
                 idle_statements_a_second=idle_statements and idle_statements.all / idle_seconds,
                 message_us=busy_cpu / max(1, crowd.messages) * 1e6,

@@ -1,0 +1,215 @@
+"""What a run measures, in which order: round by round, all arms in turn."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from benchmarks import delay, delivery, machine, orm, queries, writers
+from benchmarks.arms import (
+    ARMS,
+    BARE,
+    GRAPHQL_WS,
+    MERCURIUS,
+    OURS,
+    POLLING,
+    PUBLISHED,
+    SEED,
+    STRAWBERRY,
+    Arm,
+)
+from benchmarks.database import PostgreSQLDatabase, SQLiteDatabase, databases
+from benchmarks.delivery import Load
+from benchmarks.results import Results
+from benchmarks.subscribers import ClientError
+
+HELD_MS: Final = 1000.0
+
+Step = tuple[str, Callable[[], str]]
+"""What is about to be measured, and a function that does it and tells the main figure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How much is measured."""
+
+    rounds: int
+    delivery: tuple[tuple[str, Load, tuple[Arm, ...]], ...]
+    """Databases, loads and arms."""
+    query_clients: tuple[int, ...]
+    query_arms: tuple[Arm, ...]
+    query_seconds: float
+    orm_seconds: float
+    orm_latencies_ms: tuple[int, ...]
+    orm_arms: tuple[str, ...]
+    writers: tuple[int, ...]
+    writer_seconds: int
+
+
+PUSHED: Final = (BARE, OURS, GRAPHQL_WS, MERCURIUS, STRAWBERRY, PUBLISHED)
+
+FULL: Final = Scale(
+    rounds=3,
+    delivery=(
+        ("postgresql", Load(1000, 12, 3), ARMS),
+        ("sqlite", Load(1000, 12, 3), tuple(arm for arm in ARMS if "sqlite" in arm.vendors)),
+        # By number of subscribers, at one change a second.
+        ("postgresql", Load(10, 4, 1), (*PUSHED, POLLING, SEED)),
+        ("postgresql", Load(100, 4, 1), (*PUSHED, POLLING, SEED)),
+        ("postgresql", Load(1000, 4, 1), (*PUSHED, POLLING, SEED)),
+        ("postgresql", Load(3000, 4, 1), PUSHED),
+        ("postgresql", Load(10000, 5, 1), PUSHED),
+        # By number of changes, for a thousand subscribers.
+        ("postgresql", Load(1000, 30, 10), PUSHED),
+        ("postgresql", Load(1000, 100, 50), PUSHED),
+    ),
+    query_clients=(1, 10, 100),
+    query_arms=(OURS, POLLING, STRAWBERRY),
+    query_seconds=1.0,
+    orm_seconds=1.0,
+    orm_latencies_ms=orm.LATENCIES_MS,
+    orm_arms=tuple(orm.arms()),
+    writers=(1, 8, 64),
+    writer_seconds=2,
+)
+QUICK: Final = Scale(
+    rounds=1,
+    delivery=(
+        ("postgresql", Load(100, 5, 5, 0.3), (BARE, OURS, GRAPHQL_WS, PUBLISHED, SEED)),
+        ("sqlite", Load(100, 5, 5, 0.3), (OURS,)),
+    ),
+    query_clients=(10,),
+    query_arms=(OURS, POLLING),
+    query_seconds=0.3,
+    orm_seconds=0.3,
+    orm_latencies_ms=(0,),
+    orm_arms=("stock", "ours"),
+    writers=(8,),
+    writer_seconds=1,
+)
+
+
+class Run:
+    """A run in progress: its databases, and what it has found."""
+
+    def __init__(
+        self,
+        scale: Scale,
+        postgresql: PostgreSQLDatabase,
+        sqlite: SQLiteDatabase,
+        far: Path,
+        folder: Path,
+    ) -> None:
+        self.results = Results(
+            {
+                "machine": machine.description(),
+                "versions": machine.versions()
+                | {"postgresql": postgresql.version, "sqlite": sqlite.version},
+                "rounds": scale.rounds,
+            }
+        )
+        self._scale = scale
+        self._databases = {"postgresql": postgresql, "sqlite": sqlite}
+        self._postgresql = postgresql
+        self._sockets = {0: postgresql.folder, 5: far}
+        self._folder = folder
+        # Who could not serve so many is not asked to serve more.
+        self._given_up: dict[str, int] = {}
+
+    def steps(self) -> list[Step]:
+        """Everything, in order; neighbours are of different arms, so that noise hits all alike."""
+        every: list[Step] = []
+        for number in range(self._scale.rounds):
+            # Turned each time: nobody is always the first or the last.
+            for each in (self._deliveries, self._orm, self._queries, self._writers):
+                steps = list(each())
+                every += steps if number % 2 == 0 else steps[::-1]
+        return every
+
+    def _deliveries(self) -> Iterator[Step]:
+        for vendor, load, arms in self._scale.delivery:
+            for arm in arms:
+                label = (
+                    f"{vendor}, {load.subscribers} subscribers, "
+                    f"{load.changes_a_second:g} changes a second: {arm.title}"
+                )
+                yield label, partial(self._deliver, vendor, load, arm)
+
+    def _deliver(self, vendor: str, load: Load, arm: Arm) -> str:
+        most = self._given_up.get(arm.name, load.subscribers + 1)
+        if most <= load.subscribers and load.changes_a_second <= 1:
+            return f"left out: {most} were too many"
+        case = {
+            "arm": arm.name,
+            "database": vendor,
+            "subscribers": load.subscribers,
+            "changes_a_second": load.changes_a_second,
+        }
+        try:
+            found = delivery.measure(arm, self._databases[vendor], load, self._folder)
+        except ClientError as error:
+            self._given_up[arm.name] = load.subscribers
+            self.results.add("delivery", case, {"is_held": 0})
+            return str(error)
+        is_held = found.lost == 0 and found.p99_ms < HELD_MS
+        if not is_held and load.changes_a_second <= 1 and not arm.is_polling:
+            self._given_up[arm.name] = load.subscribers
+        self.results.add("delivery", case, asdict(found) | {"is_held": float(is_held)})
+        return f"{found.message_us:.0f} µs a message, p99 {found.p99_ms:.0f} ms"
+
+    def _orm(self) -> Iterator[Step]:
+        for latency in self._scale.orm_latencies_ms:
+            for arm in self._scale.orm_arms:
+                label = f"ORM, database at {latency} ms: {orm.ARMS[arm]}"
+                yield label, partial(self._ask_orm, arm, latency)
+
+    def _ask_orm(self, arm: str, latency: int) -> str:
+        pace = 0.0
+        for callers, figures in orm.measure(arm, self._sockets[latency], self._scale.orm_seconds):
+            case = {"arm": arm, "latency_ms": latency, "callers": callers}
+            self.results.add("orm", case, figures)
+            pace = figures["queries_a_second"]
+        return f"{pace:.0f} queries a second"
+
+    def _queries(self) -> Iterator[Step]:
+        for arm in self._scale.query_arms:
+            yield f"queries over HTTP: {arm.title}", partial(self._query, arm)
+
+    def _query(self, arm: Arm) -> str:
+        scale, pace = self._scale, 0.0
+        for case, figures in queries.measure(
+            arm, self._postgresql, scale.query_clients, scale.query_seconds, self._folder
+        ):
+            self.results.add("queries", {"arm": arm.name} | case, figures)
+            pace = figures["requests_a_second"]
+        return f"{pace:.0f} requests a second"
+
+    def _writers(self) -> Iterator[Step]:
+        for number in self._scale.writers:
+            for feed in writers.FEEDS:
+                label = f"{number} writers, {feed}"
+                yield label, partial(self._write, number, feed)
+
+    def _write(self, number: int, feed: str) -> str:
+        self._postgresql.use(machine.all_processors())
+        try:
+            with machine.pinned(machine.all_processors()):
+                figures = writers.measure(
+                    self._postgresql, feed, number, self._scale.writer_seconds, self._folder
+                )
+        finally:
+            self._postgresql.use(machine.other_processors())
+        self.results.add("writers", {"feed": feed, "writers": number}, figures)
+        return f"{figures['commits_a_second']:.0f} commits a second"
+
+
+def prepare(scale: Scale, running: ExitStack) -> Run:
+    """Start what every step needs, until `running` is left."""
+    folder = Path(running.enter_context(tempfile.TemporaryDirectory()))
+    postgresql, sqlite = running.enter_context(databases(folder))
+    far = running.enter_context(delay.delayed(postgresql.folder, 0.005))
+    return Run(scale, postgresql, sqlite, far, folder)
+
