@@ -12,6 +12,7 @@ from benchmarks import delay, delivery, machine, orm, queries, writers
 from benchmarks.arms import (
     ARMS,
     BARE,
+    EXECUTING,
     GRAPHQL_WS,
     MERCURIUS,
     OURS,
@@ -21,15 +22,35 @@ from benchmarks.arms import (
     STRAWBERRY,
     Arm,
 )
-from benchmarks.database import PostgreSQLDatabase, SQLiteDatabase, databases
+from benchmarks.database import (
+    Database,
+    PostgreSQLDatabase,
+    SQLiteDatabase,
+    Vendor,
+    databases,
+)
 from benchmarks.delivery import Load
 from benchmarks.results import Results
 from benchmarks.subscribers import ClientError
+from benchmarks.writer import Writer, writer
 
 HELD_MS: Final = 1000.0
+GREATEST: Final = 10_000
 
 Step = tuple[str, Callable[[], str]]
 """What is about to be measured, and a function that does it and tells the main figure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deliveries:
+    """One load, and the arms that are put under it."""
+
+    database: Vendor
+    load: Load
+    arms: tuple[Arm, ...]
+    most_rounds: int = 3
+    is_main: bool = False
+    """Whether the report shows all figures of this load."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +58,13 @@ class Scale:
     """How much is measured."""
 
     rounds: int
-    delivery: tuple[tuple[str, Load, tuple[Arm, ...]], ...]
-    """Databases, loads and arms."""
+    deliveries: tuple[Deliveries, ...]
     query_clients: tuple[int, ...]
     query_arms: tuple[Arm, ...]
     query_seconds: float
-    orm_seconds: float
-    orm_latencies_ms: tuple[int, ...]
     orm_arms: tuple[str, ...]
+    orm_latencies_ms: tuple[int, ...]
+    orm_seconds: float
     writers: tuple[int, ...]
     writer_seconds: int
 
@@ -53,40 +73,50 @@ PUSHED: Final = (BARE, OURS, GRAPHQL_WS, MERCURIUS, STRAWBERRY, PUBLISHED)
 
 FULL: Final = Scale(
     rounds=3,
-    delivery=(
-        ("postgresql", Load(1000, 12, 3), ARMS),
-        ("sqlite", Load(1000, 12, 3), tuple(arm for arm in ARMS if "sqlite" in arm.vendors)),
-        # By number of subscribers, at one change a second.
-        ("postgresql", Load(10, 4, 1), (*PUSHED, POLLING, SEED)),
-        ("postgresql", Load(100, 4, 1), (*PUSHED, POLLING, SEED)),
-        ("postgresql", Load(1000, 4, 1), (*PUSHED, POLLING, SEED)),
-        ("postgresql", Load(3000, 4, 1), PUSHED),
-        ("postgresql", Load(10000, 5, 1), PUSHED),
-        # By number of changes, for a thousand subscribers.
-        ("postgresql", Load(1000, 30, 10), PUSHED),
-        ("postgresql", Load(1000, 100, 50), PUSHED),
+    deliveries=(
+        Deliveries("postgresql", Load(1000, 12, 3), ARMS, is_main=True),
+        Deliveries("sqlite", Load(1000, 12, 3), (BARE, OURS, POLLING, SEED), is_main=True),
+        # By number of subscribers. Who fails at the greatest is asked for less.
+        Deliveries("postgresql", Load(10000, 5, 1, 0.3), PUSHED, most_rounds=2),
+        Deliveries("postgresql", Load(3000, 3, 1, 0.3), PUSHED, most_rounds=2),
+        Deliveries("postgresql", Load(1000, 3, 1, 0.3), (*PUSHED, POLLING), most_rounds=2),
+        Deliveries("postgresql", Load(100, 3, 1, 0.3), (*PUSHED, POLLING, SEED), most_rounds=2),
+        # By number of changes.
+        Deliveries("postgresql", Load(1000, 20, 10, 0.3), PUSHED, most_rounds=2),
+        Deliveries("postgresql", Load(1000, 60, 50, 0.3), PUSHED, most_rounds=2),
+        Deliveries(
+            "postgresql",
+            Load(1000, 4, 1, 0.3, is_distinct=True),
+            (OURS, GRAPHQL_WS, PUBLISHED, EXECUTING),
+            most_rounds=2,
+        ),
     ),
     query_clients=(1, 10, 100),
     query_arms=(OURS, POLLING, STRAWBERRY),
     query_seconds=1.0,
-    orm_seconds=1.0,
-    orm_latencies_ms=orm.LATENCIES_MS,
     orm_arms=tuple(orm.arms()),
+    orm_latencies_ms=orm.LATENCIES_MS,
+    orm_seconds=1.0,
     writers=(1, 8, 64),
     writer_seconds=2,
 )
 QUICK: Final = Scale(
     rounds=1,
-    delivery=(
-        ("postgresql", Load(100, 5, 5, 0.3), (BARE, OURS, GRAPHQL_WS, PUBLISHED, SEED)),
-        ("sqlite", Load(100, 5, 5, 0.3), (OURS,)),
+    deliveries=(
+        Deliveries(
+            "postgresql",
+            Load(100, 5, 5, 0.3),
+            (BARE, OURS, GRAPHQL_WS, PUBLISHED, SEED),
+            is_main=True,
+        ),
+        Deliveries("sqlite", Load(100, 5, 5, 0.3), (OURS,), is_main=True),
     ),
     query_clients=(10,),
     query_arms=(OURS, POLLING),
     query_seconds=0.3,
-    orm_seconds=0.3,
-    orm_latencies_ms=(0,),
     orm_arms=("stock", "ours"),
+    orm_latencies_ms=(0,),
+    orm_seconds=0.3,
     writers=(8,),
     writer_seconds=1,
 )
@@ -100,6 +130,7 @@ class Run:
         scale: Scale,
         postgresql: PostgreSQLDatabase,
         sqlite: SQLiteDatabase,
+        writing: dict[Vendor, Writer],
         far: Path,
         folder: Path,
     ) -> None:
@@ -112,51 +143,60 @@ class Run:
             }
         )
         self._scale = scale
-        self._databases = {"postgresql": postgresql, "sqlite": sqlite}
+        self._databases: dict[Vendor, Database] = {"postgresql": postgresql, "sqlite": sqlite}
+        self._writing = writing
         self._postgresql = postgresql
         self._sockets = {0: postgresql.folder, 5: far}
         self._folder = folder
-        # Who could not serve so many is not asked to serve more.
-        self._given_up: dict[str, int] = {}
+        # How many subscribers were too many: the greatest number takes long, so who fails at it
+        # is not asked again.
+        self._failed: dict[str, int] = {}
 
     def steps(self) -> list[Step]:
         """Everything, in order; neighbours are of different arms, so that noise hits all alike."""
         every: list[Step] = []
         for number in range(self._scale.rounds):
             # Turned each time: nobody is always the first or the last.
-            for each in (self._deliveries, self._orm, self._queries, self._writers):
-                steps = list(each())
+            sections = (self._deliveries(number), self._orm(), self._queries(), self._writers())
+            for section in sections:
+                steps = list(section)
                 every += steps if number % 2 == 0 else steps[::-1]
         return every
 
-    def _deliveries(self) -> Iterator[Step]:
-        for vendor, load, arms in self._scale.delivery:
-            for arm in arms:
+    def _deliveries(self, number: int) -> Iterator[Step]:
+        for each in self._scale.deliveries:
+            if number >= each.most_rounds:
+                continue
+            load = each.load
+            for arm in each.arms:
                 label = (
-                    f"{vendor}, {load.subscribers} subscribers, "
-                    f"{load.changes_a_second:g} changes a second: {arm.title}"
+                    f"{each.database}, {load.subscribers}{' distinct' * load.is_distinct} "
+                    f"subscribers, {load.changes_a_second:g} changes a second: {arm.title}"
                 )
-                yield label, partial(self._deliver, vendor, load, arm)
+                yield label, partial(self._deliver, each, arm)
 
-    def _deliver(self, vendor: str, load: Load, arm: Arm) -> str:
-        most = self._given_up.get(arm.name, load.subscribers + 1)
-        if most <= load.subscribers and load.changes_a_second <= 1:
-            return f"left out: {most} were too many"
+    def _deliver(self, deliveries: Deliveries, arm: Arm) -> str:
+        load, database = deliveries.load, self._databases[deliveries.database]
         case = {
             "arm": arm.name,
-            "database": vendor,
+            "database": deliveries.database,
             "subscribers": load.subscribers,
             "changes_a_second": load.changes_a_second,
+            "is_main": int(deliveries.is_main),
+            "is_distinct": int(load.is_distinct),
         }
+        if self._failed.get(arm.name, GREATEST + 1) <= load.subscribers >= GREATEST:
+            return "left out, since it failed before"
+        writer = self._writing[deliveries.database]
         try:
-            found = delivery.measure(arm, self._databases[vendor], load, self._folder)
+            found = delivery.measure(arm, database, writer, load, self._folder)
         except ClientError as error:
-            self._given_up[arm.name] = load.subscribers
+            self._failed[arm.name] = load.subscribers
             self.results.add("delivery", case, {"is_held": 0})
             return str(error)
         is_held = found.lost == 0 and found.p99_ms < HELD_MS
-        if not is_held and load.changes_a_second <= 1 and not arm.is_polling:
-            self._given_up[arm.name] = load.subscribers
+        if not is_held:
+            self._failed[arm.name] = load.subscribers
         self.results.add("delivery", case, asdict(found) | {"is_held": float(is_held)})
         return f"{found.message_us:.0f} µs a message, p99 {found.p99_ms:.0f} ms"
 
@@ -211,5 +251,8 @@ def prepare(scale: Scale, running: ExitStack) -> Run:
     folder = Path(running.enter_context(tempfile.TemporaryDirectory()))
     postgresql, sqlite = running.enter_context(databases(folder))
     far = running.enter_context(delay.delayed(postgresql.folder, 0.005))
-    return Run(scale, postgresql, sqlite, far, folder)
+    writing: dict[Vendor, Writer] = {
+        each.vendor: running.enter_context(writer(each.writer_url)) for each in (postgresql, sqlite)
+    }
+    return Run(scale, postgresql, sqlite, writing, far, folder)
 

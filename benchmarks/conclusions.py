@@ -1,0 +1,2 @@
+def conclusions(r): return ""
+def quotable(r): return {}
