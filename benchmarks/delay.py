@@ -49,9 +49,7 @@ async def _relay(near: Path, far: Path, seconds: float, pipe: Connection) -> Non
         await server.serve_forever()
 
 
-async def _copy(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seconds: float
-) -> None:
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seconds: float) -> None:
     while data := await reader.read(_CHUNK_BYTES):
         if seconds:
             # Who sends waits for the answer, so nothing else comes meanwhile.

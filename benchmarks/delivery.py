@@ -39,6 +39,7 @@ class Delivery:
     idle_share: float
     idle_statements_a_second: float | None
     message_us: float
+    client_us: float
     busy_share: float
     messages_a_change: float
     statements_a_change: float | None
@@ -58,6 +59,14 @@ class Usage:
     cpu_seconds: float
     statements: Statements | None
 
+    def statements_through(self, divisor: float) -> float | None:
+        """All statements, divided."""
+        return None if self.statements is None else self.statements.all / divisor
+
+    def queries_through(self, divisor: float) -> float | None:
+        """The statements that read orders, divided."""
+        return None if self.statements is None else self.statements.on_orders / divisor
+
 
 class Meter:
     """Reads what a server uses between two moments."""
@@ -75,9 +84,7 @@ class Meter:
         return Usage(seconds, cpu_seconds, _since(self._database, self._statements))
 
 
-def measure(
-    arm: Arm, database: Database, changing: Writer, load: Load, folder: Path
-) -> Delivery:
+def measure(arm: Arm, database: Database, changing: Writer, load: Load, folder: Path) -> Delivery:
     """Run the arm's server under the load, from start to end."""
     database.reset()
     changing.begin()
@@ -95,24 +102,27 @@ def measure(
 
             crowd.forget()
             meter = Meter(server, database)
+            client_began = time.process_time()
             crowd.expect(changing.start(load.changes, load.changes_a_second))
             crowd.run(
                 lambda: changing.is_done() and crowd.are_all_up_to_date(),
                 load.changes / load.changes_a_second + PATIENCE_SECONDS,
             )
             busy, changes = meter.read(), changing.changes()
+            client_seconds = time.process_time() - client_began
             latencies = [_latencies(each.seen, changes) for each in crowd]
     every = sorted(latency for each in latencies for latency in each.values())
     return Delivery(
         connect_us=connecting.cpu_seconds / load.subscribers * 1e6,
         memory_kb=memory / load.subscribers / 1024,
         idle_share=idle.cpu_seconds / idle.seconds,
-        idle_statements_a_second=idle.statements and idle.statements.all / idle.seconds,
+        idle_statements_a_second=idle.statements_through(idle.seconds),
         message_us=busy.cpu_seconds / max(1, crowd.messages) * 1e6,
+        client_us=client_seconds / max(1, crowd.messages) * 1e6,
         busy_share=busy.cpu_seconds / busy.seconds,
         messages_a_change=crowd.messages / load.changes / load.subscribers,
-        statements_a_change=busy.statements and busy.statements.all / load.changes,
-        queries_a_change=busy.statements and busy.statements.on_orders / load.changes,
+        statements_a_change=busy.statements_through(load.changes),
+        queries_a_change=busy.queries_through(load.changes),
         p50_ms=_quantile(every, 0.50),
         p95_ms=_quantile(every, 0.95),
         p99_ms=_quantile(every, 0.99),

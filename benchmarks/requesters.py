@@ -9,7 +9,9 @@ from typing import Final
 
 from benchmarks.subscribers import ClientError
 
-QUERY: Final = "query ($first: Int) { getOrders(first: $first) { id date state user { username email } } }"
+QUERY: Final = (
+    "query ($first: Int) { getOrders(first: $first) { id date state user { username email } } }"
+)
 _RECEIVE_BYTES: Final = 262144
 
 

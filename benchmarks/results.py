@@ -11,6 +11,7 @@ FOLDER: Final = Path(__file__).parent / "results"
 FILE: Final = FOLDER / "results.json"
 
 Case = str | int | float
+Situation = dict[str, Case]
 
 
 @dataclass(slots=True)
@@ -18,7 +19,7 @@ class Record:
     """What was measured of one arm in one situation."""
 
     section: str
-    case: dict[str, Case]
+    case: Situation
     """The situation: the arm, and what else was set."""
     figures: dict[str, list[float]] = field(default_factory=dict)
     """The values of all rounds."""

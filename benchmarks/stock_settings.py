@@ -3,6 +3,6 @@
 import dj_database_url
 
 from settings import *  # noqa: F403
-from settings import DATABASE_URL
+from settings import DATABASE_URL, DATABASES
 
-DATABASES = {"default": dj_database_url.parse(DATABASE_URL)}
+DATABASES["default"] = {**dj_database_url.parse(DATABASE_URL)}

@@ -18,12 +18,6 @@ def tables(results: Results) -> str:
     return "\n\n".join(part for section in sections for part in section(results))
 
 
-def main_case(results: Results, database: str) -> dict[str, int | float | str] | None:
-    """The load at which all arms were measured on this database."""
-    record = results.one("delivery", arm="ours", database=database, is_main=1)
-    return record and {**record.case}
-
-
 def arm_title(name: str) -> str:
     """What the arm is called, ours in bold."""
     title = TITLES.get(name) or ORM_ARMS.get(name, name)
@@ -44,8 +38,15 @@ def _delivery(results: Results) -> Iterator[str]:
         if database == "postgresql":
             yield _plot("message", "Server CPU for each delivered message, by arm")
         yield table(
-            ["", "CPU a message, µs", "CPU while changing, %", "CPU while idle, %",
-             "connect, µs", "memory, KB"],
+            [
+                "",
+                "CPU a message, µs",
+                "CPU while changing, %",
+                "CPU while idle, %",
+                "connect, µs",
+                "memory, KB",
+                "the client's CPU a message, µs",
+            ],
             (
                 [
                     arm_title(str(record.case["arm"])),
@@ -54,13 +55,22 @@ def _delivery(results: Results) -> Iterator[str]:
                     _percent(record, "idle_share"),
                     middle(record, "connect_us"),
                     middle(record, "memory_kb"),
+                    middle(record, "client_us"),
                 ]
                 for record in _in_order(records)
             ),
         )
         yield table(
-            ["", "p50, ms", "p95, ms", "p99, ms", "last client, ms", "queries a change",
-             "statements a second while idle", "lost"],
+            [
+                "",
+                "p50, ms",
+                "p95, ms",
+                "p99, ms",
+                "last client, ms",
+                "queries a change",
+                "statements a second while idle",
+                "lost",
+            ],
             (
                 [
                     arm_title(str(record.case["arm"])),

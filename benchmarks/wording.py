@@ -4,14 +4,14 @@ from collections.abc import Iterable, Sequence
 
 from benchmarks.results import Record
 
-NONE = "–"
+NONE = "-"
 
 
 def number(value: float) -> str:
     """Two or three digits, with commas between thousands."""
     if value >= 100:
         return f"{float(f'{value:.3g}'):,.0f}"
-    if value >= 10:
+    if value >= 10 or value == int(value):
         return f"{value:.0f}"
     return f"{value:.1f}" if value >= 1 else f"{value:.2g}"
 
@@ -26,7 +26,7 @@ def spread(record: Record | None, figure: str) -> str:
     if record is None or not record.has(figure):
         return NONE
     least, most = record.spread(figure)
-    return f"{number(record.median(figure))} ({number(least)}–{number(most)})"
+    return f"{number(record.median(figure))} ({number(least)} to {number(most)})"
 
 
 def ratio(a: float, b: float) -> str:
@@ -38,3 +38,15 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table; all columns but the first are aligned to the right."""
     lines = [head, ["---", *["--:"] * (len(head) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def bullets(sentences: Iterable[str]) -> str:
+    """A Markdown list."""
+    return "\n".join(f"* {sentence}" for sentence in sentences)
+
+
+def as_fast(a: float, b: float) -> str:
+    """How something that does `a` a second compares with what does `b`."""
+    if 0.9 <= a / b <= 1.1:
+        return "as fast as"
+    return f"{ratio(a, b)} times as fast as"
