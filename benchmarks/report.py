@@ -45,7 +45,7 @@ def text(results: Results) -> str:
             [
                 "# What it costs to keep subscribers up to date",
                 INTRODUCTION,
-            *([WARNING] if results.about["is_quick"] else []),
+                *([WARNING] if results.about["is_quick"] else []),
                 "## What to conclude",
                 conclusions(results),
                 tables(results),
