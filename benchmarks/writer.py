@@ -30,6 +30,10 @@ class Writer:
         self._pipe = pipe
         self._number = 0
 
+    def begin(self) -> None:
+        """Count from the first day again: the database was reset."""
+        self._number = 0
+
     def start(self, changes: int, a_second: float) -> bytes:
         """Begin to write; answers with the day of the last order."""
         self._pipe.send((self._number + 1, changes, 1 / a_second))

@@ -41,9 +41,9 @@ class PostgreSQLBackend:
             while True:
                 async for notification in connection.notifies(timeout=HEARTBEAT_SECONDS):
                     yield frozenset((notification.payload,))
-                # A half-open connection is silent: only a question finds it out.
+                # A half-open connection is silent: only an empty question finds it out.
                 async with asyncio.timeout(HEARTBEAT_TIMEOUT_SECONDS):
-                    await connection.execute("SELECT 1")
+                    await connection.execute("")
 
     async def _connect(self) -> psycopg.AsyncConnection[Any]:
         async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):

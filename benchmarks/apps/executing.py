@@ -7,8 +7,8 @@ from django.core.asgi import get_asgi_application
 
 get_asgi_application()
 
-from contextlib import asynccontextmanager  # noqa: E402
 from collections.abc import AsyncIterator  # noqa: E402
+from contextlib import asynccontextmanager  # noqa: E402
 from typing import Any  # noqa: E402
 
 from ariadne.asgi import GraphQL  # noqa: E402
@@ -37,9 +37,7 @@ async def lifespan(_: Starlette) -> AsyncIterator[None]:
         yield
 
 
-graphql = GraphQL(
-    schema, context_value=context_for, websocket_handler=GraphQLTransportWSHandler()
-)
+graphql = GraphQL(schema, context_value=context_for, websocket_handler=GraphQLTransportWSHandler())
 application = Starlette(
     lifespan=lifespan,
     routes=[WebSocketRoute("/graphql/", graphql), Route("/graphql/", graphql)],

@@ -27,6 +27,6 @@ async def poll(_: None, __: Any) -> AsyncGenerator[Order | None, None]:
 application = URLRouter(
     [
         path("graphql/", GraphQL(schema_with(poll))),
-        path("", django),
+        path("", django),  # type: ignore[arg-type]
     ]
 )

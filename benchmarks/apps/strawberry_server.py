@@ -36,7 +36,7 @@ class OrderType:
 
     id: strawberry.auto
     date: strawberry.auto
-    state: OrderState
+    state: OrderState  # type: ignore[valid-type]
     user: UserType
 
 

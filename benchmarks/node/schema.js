@@ -17,10 +17,9 @@ export const typeDefs = `
 
 export const DateScalar = new GraphQLScalarType({ name: "Date" });
 
-const NEWEST = `
-  SELECT o.id, o.date, o.state, u.username, u.email
-  FROM orders_order o JOIN auth_user u ON u.id = o.user_id ORDER BY o.id DESC LIMIT 1
-`;
+const NEWEST =
+  "SELECT o.id, o.date, o.state, u.username, u.email FROM orders_order o " +
+  "JOIN auth_user u ON u.id = o.user_id ORDER BY o.id DESC LIMIT 1";
 
 export async function newestOrder(pool) {
   const { rows } = await pool.query(NEWEST);

@@ -127,9 +127,10 @@ async def test_viewer_whose_rights_change_is_closed_with_4403(guarded_server: Se
         while await anext(lines) != f"data: {json.dumps(result, separators=(',', ':'))}":
             pass
         # Who comes back sees what they may see now.
-        async with connect(guarded_server.websocket, users[CHANGES.index(make_staff)]) as socket:
-            await socket.subscribe(SUBSCRIPTION)
-            assert await socket.next() == {"getOrder": None}
+        staff = users[CHANGES.index(make_staff)]
+        async with connect(guarded_server.websocket, staff) as again:
+            await again.subscribe(SUBSCRIPTION)
+            assert await again.next() == {"getOrder": None}
 
 
 async def test_stopping_ends_every_connection_at_once(start_server: StartServer) -> None:

@@ -1,0 +1,208 @@
+"""What a reader should conclude from the figures, including where this project is not better."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from benchmarks.results import Record, Results, Situation
+from benchmarks.tables import held
+from benchmarks.wording import as_fast, bullets, number, ratio
+
+NEAR: Final[Situation] = {"latency_ms": 0}
+FAR: Final[Situation] = {"latency_ms": 5}
+
+
+def conclusions(results: Results) -> str:
+    """Two lists: what is gained, and what is not."""
+    return "\n\n".join(
+        [
+            bullets((*_gains_of_sharing(results), *_gains_of_pushing(results), *_orm(results))),
+            "Where this project is not better, and why:",
+            bullets((*_limits(results), *_queries(results), *_writers(results))),
+        ]
+    )
+
+
+def quotable(results: Results) -> dict[str, str]:
+    """The figures that other documents may quote, by name."""
+    figures = {}
+    for record in results.of("delivery", database="postgresql", is_main=1):
+        arm = str(record.case["arm"])
+        for figure in ("message_us", "memory_kb", "connect_us", "p99_ms", "last_ms"):
+            if record.has(figure):
+                figures[f"{figure}-{arm}".replace("_", "-")] = number(record.median(figure))
+    for arm in ("bare", "ours", "published", "graphql-ws", "mercurius", "strawberry"):
+        most = held(results.of("delivery", database="postgresql", is_distinct=0), arm)
+        figures[f"held-{arm}"] = number(most)
+    return figures | dict(_ratios(results))
+
+
+def _ratios(results: Results) -> Iterator[tuple[str, str]]:
+    ours = _main(results, "ours")
+    if ours is None:
+        return
+    mine = ours.median("message_us")
+    for name in ("bare", "published", "graphql-ws", "mercurius", "strawberry", "polling", "seed"):
+        if other := _main(results, name):
+            theirs = other.median("message_us")
+            yield f"times-{name}", ratio(mine, theirs)
+            yield f"times-less-than-{name}", ratio(theirs, mine)
+    for case in (NEAR, FAR):
+        stock = results.one("orm", arm="stock", callers=100, **case)
+        native = results.one("orm", arm="ours", callers=100, **case)
+        if stock and native:
+            pace = "queries_a_second"
+            yield (
+                f"orm-times-stock-at-{case['latency_ms']}-ms",
+                ratio(native.median(pace), stock.median(pace)),
+            )
+
+
+def _main(results: Results, arm: str) -> Record | None:
+    return results.one("delivery", arm=arm, database="postgresql", is_main=1)
+
+
+def _gains_of_sharing(results: Results) -> Iterator[str]:
+    ours, bare = _main(results, "ours"), _main(results, "bare")
+    if not (ours and bare):
+        return
+    subscribers = number(float(ours.case["subscribers"]))
+    mine = ours.median("message_us")
+    yield (
+        f"With {subscribers} equal subscribers, a delivered message costs the server "
+        f"{number(mine)} µs of processor time, {ratio(mine, bare.median('message_us'))} times "
+        "what the same bytes cost without any GraphQL. The database is asked "
+        f"{number(ours.median('queries_a_change'))} time for each change, whatever the number "
+        "of subscribers."
+    )
+    others = [
+        f"{ratio(other.median('message_us'), mine)} times as much with {title}"
+        for name, title in (
+            ("published", "Ariadne's own handler"),
+            ("strawberry", "Strawberry"),
+            ("graphql-ws", "graphql-ws on Node"),
+            ("mercurius", "Mercurius on Node"),
+        )
+        if (other := _main(results, name))
+    ]
+    if others:
+        yield (
+            f"Where each subscriber executes, the same message costs {_list(others)}, although "
+            "there, too, the order was read once for all."
+        )
+    records = list(results.of("delivery", database="postgresql", changes_a_second=1))
+    if records:
+        most = max(int(record.case["subscribers"]) for record in records)
+        best = held(records, "ours")
+        yield (
+            f"One process holds {'at least ' if best == most else ''}{number(best)} subscribers "
+            "with one change a second, nothing lost and the 99th percentile of the latency below "
+            f"one second; Ariadne's own handler holds {number(held(records, 'published'))} of "
+            "the numbers tried."
+        )
+
+
+def _gains_of_pushing(results: Results) -> Iterator[str]:
+    ours, seed = _main(results, "ours"), _main(results, "seed")
+    if not (ours and seed):
+        return
+    subscribers = number(float(ours.case["subscribers"]))
+    yield (
+        f"The article's server, asked by {subscribers} subscribers, shows a change after "
+        f"{number(seed.median('p50_ms'))} ms in the middle and {number(seed.median('p99_ms'))} ms "
+        f"at the 99th percentile, this project's after {number(ours.median('p50_ms'))} and "
+        f"{number(ours.median('p99_ms'))} ms."
+    )
+    yield (
+        "While nothing changes, the article's server takes "
+        f"{number(seed.median('idle_share') * 100)} % of a processor and sends "
+        f"{number(seed.median('idle_statements_a_second'))} statements a second to the database; "
+        f"this project's takes {number(ours.median('idle_share') * 100)} % and sends "
+        f"{number(ours.median('idle_statements_a_second'))}."
+    )
+
+
+def _orm(results: Results) -> Iterator[str]:
+    most = max((int(record.case["callers"]) for record in results.of("orm")), default=0)
+    far, near = (
+        [results.one("orm", arm=arm, callers=most, **case) for arm in ("ours", "stock")]
+        for case in (FAR, NEAR)
+    )
+    if far[0] and far[1]:
+        mine, theirs = (record.median("queries_a_second") for record in far if record)
+        yield (
+            f"With a database 5 ms away and {most} callers, the async ORM is "
+            f"{as_fast(mine, theirs)} Django's own `alast()`, which waits in one thread."
+        )
+    if near[0] and near[1]:
+        mine, theirs = (record.median("queries_a_second") for record in near if record)
+        yield (
+            f"With the database on the same machine it is {as_fast(mine, theirs)} Django's: "
+            "there the time goes into the ORM itself, which is the same code."
+        )
+
+
+def _limits(results: Results) -> Iterator[str]:
+    if distinct := {
+        str(record.case["arm"]): record for record in results.of("delivery", is_distinct=1)
+    }:
+        parts = [
+            f"{number(record.median('message_us'))} µs {title}"
+            for name, title in (
+                ("ours", "here"),
+                ("executing", "with Ariadne's own handler on the same schema"),
+                ("graphql-ws", "with graphql-ws, whose order is read once for all"),
+            )
+            if (record := distinct.get(name)) and record.has("message_us")
+        ]
+        yield (
+            "Sharing helps those who ask the same. Where each subscriber asks something of its "
+            f"own, each change is one query and one execution for each: {_list(parts)} a message."
+        )
+    yield (
+        "An application that knows what each change means can send just that, without asking the "
+        "database. This project asks again after each change, since that is how it sees every "
+        "writer and always converges."
+    )
+
+
+def _queries(results: Results) -> Iterator[str]:
+    clients = max((int(record.case["clients"]) for record in results.of("queries")), default=0)
+    for name, title in (
+        ("polling", "Ariadne's stock handler"),
+        ("strawberry", "Strawberry-Django"),
+    ):
+        parts = []
+        for orders in (1, 50):
+            case: Situation = {"orders": orders, "clients": clients}
+            ours = results.one("queries", arm="ours", **case)
+            other = results.one("queries", arm=name, **case)
+            if ours and other:
+                pace = "requests_a_second"
+                comparison = as_fast(ours.median(pace), other.median(pace))
+                parts.append(f"{comparison} {title} with {orders} order{'s' * (orders > 1)}")
+        if parts:
+            yield (
+                f"Plain queries over HTTP, {clients} clients: {_list(parts)}. Nothing is shared "
+                "there."
+            )
+
+
+def _writers(results: Results) -> Iterator[str]:
+    parts = []
+    for number_of_writers in sorted({int(each.case["writers"]) for each in results.of("writers")}):
+        without = results.one("writers", feed="no trigger", writers=number_of_writers)
+        listened = results.one("writers", feed="trigger and listener", writers=number_of_writers)
+        if without and listened:
+            share = listened.median("commits_a_second") / without.median("commits_a_second")
+            plural = "s" * (number_of_writers > 1)
+            parts.append(f"{share * 100:.0f} % with {number_of_writers} writer{plural}")
+    if parts:
+        yield (
+            "Who writes without a pause pays for the change feed, since PostgreSQL lets only one "
+            "transaction with a NOTIFY commit at a time: of the commits a second without it "
+            f"remain {_list(parts)}."
+        )
+
+
+def _list(parts: list[str]) -> str:
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)

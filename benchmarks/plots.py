@@ -1,0 +1,119 @@
+"""Draw the plots of the report, readable on light and on dark pages."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import matplotlib as mpl
+from matplotlib import pyplot as plt
+
+from benchmarks.arms import ARMS
+from benchmarks.orm import ARMS as ORM_ARMS
+from benchmarks.results import Record, Results
+from benchmarks.wording import number
+from benchmarks.writers import FEEDS
+
+# In the middle between black and white, on no ground: seen on both.
+GRAY: Final = "#808890"
+OURS: Final = "#e8590c"
+OTHERS: Final = (
+    "#4c8fd6", "#3da35d", "#a46bd1", "#c9a227", "#2aa5a0", "#d1607f", "#8a8f45", "#7d8790",
+)  # fmt: skip
+TITLES: Final = {arm.name: arm.title for arm in ARMS} | ORM_ARMS
+
+
+def draw(results: Results, folder: Path) -> None:
+    """Write each plot that has data, as SVG and PNG."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _messages(results, folder)
+    growth = [each for each in _of(results, changes_a_second=1) if each.has("p99_ms")]
+    _lines(folder / "subscribers", growth, "subscribers", "p99_ms", "p99 of the latency, ms")
+    changing = [each for each in _of(results, subscribers=1000) if each.has("busy_share")]
+    _lines(folder / "changes", changing, "changes_a_second", "busy_share", "server CPU, processors")
+    far = list(results.of("orm", latency_ms=5)) or list(results.of("orm"))
+    _lines(folder / "orm", far, "callers", "queries_a_second", "queries a second")
+    _writers(results, folder)
+
+
+def _of(results: Results, **case: int) -> Iterator[Record]:
+    return results.of("delivery", database="postgresql", is_distinct=0, **case)
+
+
+def _messages(results: Results, folder: Path) -> None:
+    found = list(results.of("delivery", database="postgresql", is_main=1))
+    found.sort(key=lambda record: record.median("message_us"), reverse=True)
+    if not found:
+        return
+    with _figure(folder / "message", height=3.4) as axes:
+        names = [str(record.case["arm"]) for record in found]
+        values = [record.median("message_us") for record in found]
+        colors = [OURS if name == "ours" else OTHERS[0] for name in names]
+        bars = axes.barh([TITLES[name] for name in names], values, color=colors)
+        axes.bar_label(bars, [number(value) for value in values], padding=4, color=GRAY)
+        axes.set_xscale("log")
+        axes.set_xlim(right=max(values) * 3)
+        axes.set_xlabel("server CPU for each delivered message, µs (logarithmic)")
+
+
+def _lines(path: Path, records: Sequence[Record], across: str, figure: str, label: str) -> None:
+    if len({record.case[across] for record in records}) < 2:
+        return
+    with _figure(path, height=4.2) as axes:
+        names = [name for name in TITLES if any(name == each.case["arm"] for each in records)]
+        others = iter(OTHERS)
+        for name in names:
+            points = sorted(
+                (float(each.case[across]), each.median(figure), *each.spread(figure))
+                for each in records
+                if each.case["arm"] == name
+            )
+            x, y, least, most = zip(*points, strict=True)
+            color = OURS if name == "ours" else next(others)
+            width = 2.6 if name == "ours" else 1.4
+            axes.plot(x, y, "o-", color=color, linewidth=width, markersize=4, label=TITLES[name])
+            axes.fill_between(x, least, most, color=color, alpha=0.15, linewidth=0)
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xlabel(across.replace("_", " "))
+        axes.set_ylabel(label)
+        axes.legend(frameon=False, labelcolor=GRAY, fontsize=8)
+
+
+def _writers(results: Results, folder: Path) -> None:
+    numbers = sorted({int(record.case["writers"]) for record in results.of("writers")})
+    if not numbers:
+        return
+    with _figure(folder / "writers", height=3.2) as axes:
+        for place, (feed, color) in enumerate(zip(FEEDS, (GRAY, OTHERS[0], OURS), strict=True)):
+            found = [results.one("writers", feed=feed, writers=each) for each in numbers]
+            values = [each.median("commits_a_second") if each else 0.0 for each in found]
+            positions = [index + (place - 1) * 0.27 for index in range(len(numbers))]
+            bars = axes.bar(positions, values, 0.25, color=color, label=feed)
+            axes.bar_label(bars, [number(value) for value in values], color=GRAY, fontsize=7)
+        axes.set_xticks(range(len(numbers)), [str(each) for each in numbers])
+        axes.set_xlabel("connections that write")
+        axes.set_ylabel("commits a second")
+        axes.legend(frameon=False, labelcolor=GRAY, fontsize=8)
+
+
+@contextmanager
+def _figure(path: Path, height: float) -> Iterator[Any]:
+    style: dict[Any, Any] = {
+        "svg.hashsalt": path.name,
+        "svg.fonttype": "none",
+        "text.color": GRAY,
+        "font.size": 9,
+        "axes.edgecolor": GRAY,
+        "axes.labelcolor": GRAY,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "xtick.color": GRAY,
+        "ytick.color": GRAY,
+    }
+    with mpl.rc_context(style):
+        figure, axes = plt.subplots(figsize=(7.5, height), layout="constrained")
+        yield axes
+        figure.savefig(path.with_suffix(".svg"), transparent=True, metadata={"Date": None})
+        figure.savefig(path.with_suffix(".png"), transparent=True, dpi=144)
+        plt.close(figure)

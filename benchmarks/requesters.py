@@ -1,0 +1,94 @@
+"""HTTP clients that ask again as soon as they have their answer, in one loop."""
+
+import json
+import select
+import socket
+import time
+from dataclasses import dataclass
+from typing import Final
+
+from benchmarks.subscribers import ClientError
+
+QUERY: Final = (
+    "query ($first: Int) { getOrders(first: $first) { id date state user { username email } } }"
+)
+_RECEIVE_BYTES: Final = 262144
+
+
+@dataclass(slots=True)
+class _Requester:
+    socket: socket.socket
+    buffer: bytes = b""
+    missing: int = -1
+    sent_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What the clients saw."""
+
+    latencies: list[float]
+    """In seconds, in order of size."""
+    seconds: float
+
+
+def ask(port: int, clients: int, orders: int, seconds: float) -> Answers:
+    """Let `clients` ask for `orders` orders for a while. Raises ClientError for a wrong answer."""
+    body = json.dumps({"query": QUERY, "variables": {"first": orders}}).encode()
+    request = (
+        f"POST /graphql/ HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAccept: application/json\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    ).encode() + body
+    poll = select.epoll()
+    requesters: dict[int, _Requester] = {}
+    for _ in range(clients):
+        connection = socket.create_connection(("127.0.0.1", port), timeout=30)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        requesters[connection.fileno()] = _Requester(connection)
+        poll.register(connection.fileno(), select.EPOLLIN)
+    latencies: list[float] = []
+    began = time.monotonic()
+    try:
+        for each in requesters.values():
+            each.sent_at = time.monotonic()
+            each.socket.sendall(request)
+        while (now := time.monotonic()) < began + seconds:
+            for number, _ in poll.poll(0.05):
+                requester = requesters[number]
+                if _take(requester, orders):
+                    now = time.monotonic()
+                    latencies.append(now - requester.sent_at)
+                    requester.sent_at = now
+                    requester.socket.sendall(request)
+        if not latencies:
+            raise ClientError(f"No answer came within {seconds} s.")
+        return Answers(sorted(latencies), now - began)
+    finally:
+        poll.close()
+        for each in requesters.values():
+            each.socket.close()
+
+
+def _take(requester: _Requester, orders: int) -> bool:
+    received = requester.socket.recv(_RECEIVE_BYTES)
+    if not received:
+        raise ClientError("The server closed a connection.")
+    requester.buffer += received
+    if requester.missing < 0:
+        end = requester.buffer.find(b"\r\n\r\n") + 4
+        if end < 4:
+            return False
+        requester.missing = end + _content_length(requester.buffer[:end])
+    if len(requester.buffer) < requester.missing:
+        return False
+    if requester.buffer.count(b'"state"') != orders or b'"errors"' in requester.buffer:
+        raise ClientError(f"Expected {orders} orders, but this came: {requester.buffer[:600]!r}")
+    requester.buffer, requester.missing = b"", -1
+    return True
+
+
+def _content_length(head: bytes) -> int:
+    for line in head.lower().split(b"\r\n"):
+        if line.startswith(b"content-length:"):
+            return int(line.split(b":")[1])
+    raise ClientError(f"An answer without its length came: {head!r}")
