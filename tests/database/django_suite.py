@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
-import types
 import unittest
 from collections.abc import Callable
 from pathlib import Path
@@ -77,7 +77,7 @@ class Recorder(unittest.TextTestResult):
 
 
 def use_settings(engine: str, url: str) -> None:
-    """Install a settings module for Django's tests, with databases on `engine`."""
+    """Use the settings of Django's tests, with databases on `engine`."""
     from psycopg.conninfo import conninfo_to_dict
 
     server = conninfo_to_dict(url)
@@ -88,19 +88,12 @@ def use_settings(engine: str, url: str) -> None:
         "HOST": server.get("host"),
         "PORT": server.get("port", ""),
     }
-    module = types.ModuleType("django_suite_settings")
-    module.__dict__.update(
-        DATABASES={
-            "default": database | {"NAME": f"django_{engine}"},
-            "other": database | {"NAME": f"django_{engine}_other"},
-        },
-        SECRET_KEY="django_tests_secret_key",
-        PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
-        DEFAULT_AUTO_FIELD="django.db.models.AutoField",
-        USE_TZ=False,
-    )
-    sys.modules["django_suite_settings"] = module
-    os.environ["DJANGO_SETTINGS_MODULE"] = "django_suite_settings"
+    settings = importlib.import_module("test_sqlite")  # of the checkout
+    settings.DATABASES = {  # type: ignore[attr-defined]
+        "default": database | {"NAME": f"django_{engine}"},
+        "other": database | {"NAME": f"django_{engine}_other"},
+    }
+    os.environ["DJANGO_SETTINGS_MODULE"] = "test_sqlite"
 
 
 def has(url: str, table: str, column: str, name: str) -> bool:
@@ -161,8 +154,8 @@ def inside_the_bridge(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def run_engine(engine: str, url: str, checkout: Path, labels: list[str]) -> dict[str, str]:
     """Run the tests in this process, on one engine."""
-    use_settings(engine, url)
     sys.path.insert(0, str(checkout / "tests"))
+    use_settings(engine, url)
     os.environ.setdefault("TMPDIR", tempfile.mkdtemp())
     import runtests  # type: ignore[import-not-found]  # of the checkout
 
