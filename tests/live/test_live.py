@@ -55,9 +55,14 @@ class Play:
         """The members who may still be told something."""
         return [m for m in self.members if m.is_active and key in (None, m.key)]
 
+    def check_members(self) -> None:
+        """See that nobody was told what they must not be told."""
+        assert not [member.fault for member in self.members if member.fault]
+
     def settle(self) -> None:
         """Turn until nothing moves, then see that everybody is up to date and nothing left."""
         self.steps.turn()
+        self.check_members()
         for key in ("a", "b"):
             active = self.active(key)
             is_failing = isinstance(self.world.error.get(key), TransientError)
@@ -71,6 +76,7 @@ class Play:
 
     def close(self) -> None:
         """End everything; nothing may stay."""
+        self.check_members()
         try:
             self.steps.run(self.live.__aexit__(None, None, None))
             self.steps.turn()
