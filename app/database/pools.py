@@ -134,7 +134,7 @@ class Pool(Source):
             # cancellation would lose the connection; the pool replaces a closed one.
             connection.pgconn.finish()
         connection.alive_at = monotonic()
-        wait(self.connections.putconn(connection))
+        wait(asyncio.shield(self.connections.putconn(connection)))
 
     async def _borrow(self) -> Connection:
         task = asyncio.current_task()
@@ -143,7 +143,7 @@ class Pool(Source):
         if task and task.cancelling() > cancelled:
             # Until Python 3.12, wait_for() loses a cancellation that comes with the result:
             # https://github.com/python/cpython/issues/86296
-            await self.connections.putconn(connection)
+            await asyncio.shield(self.connections.putconn(connection))
             raise asyncio.CancelledError
         return connection
 
