@@ -302,6 +302,61 @@ def test_failing_operation_ends_no_other() -> None:
     play.close()
 
 
+def test_leaving_twice_does_not_disturb_how_the_source_ends() -> None:
+    ended: list[str] = []
+
+    async def source() -> AsyncGenerator[str, None]:
+        try:
+            yield "1"
+            await asyncio.Event().wait()
+        finally:
+            for _ in range(3):
+                await asyncio.sleep(0)
+            ended.append("whole")
+
+    steps, live, member = Steps(), Live(FAILURES), Member("a")
+    steps.run(live.__aenter__())
+    operation = member.operation = steps.call(lambda: live.join("a", source, member))
+    steps.turn()
+    for _ in range(3):
+        steps.call(lambda: operation.leave(member))
+    steps.turn()
+    assert ended == ["whole"]
+    steps.run(live.__aexit__(None, None, None))
+    steps.close()
+
+
+@pytest.mark.parametrize("error", [None, FatalError("mistake")], ids=["end", "error"])
+def test_members_may_leave_when_they_are_told_of_the_end(error: Exception | None) -> None:
+    class Leaver(Member):
+        def complete(self) -> None:
+            super().complete()
+            self.leave()
+
+        def error(self, errors: str) -> None:
+            super().error(errors)
+            self.leave()
+
+    async def source() -> AsyncGenerator[str, None]:
+        yield "1"
+        if error is not None:
+            raise error
+
+    steps, live = Steps(), Live(FAILURES)
+    steps.run(live.__aenter__())
+    members = [Leaver("a"), Leaver("a"), Leaver("a")]
+
+    def join() -> None:
+        for member in members:
+            member.operation = live.join("a", source, member)
+
+    steps.call(join)
+    steps.turn()
+    assert [member.end for member in members] == ["left"] * 3
+    steps.run(live.__aexit__(None, None, None))
+    steps.close()
+
+
 def test_source_that_fails_while_ending_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     async def source() -> AsyncGenerator[str, None]:
         try:
