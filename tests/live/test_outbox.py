@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from functools import partial
 from typing import Any
 
 import pytest
@@ -53,8 +54,12 @@ class Writing(RuleBasedStateMachine):
         self.count = 0
 
     def _settle(self) -> None:
-        """What the writer does once it is its turn: take the oldest, and wait for the client."""
+        """What the writer does once it is its turn."""
         self.steps.turn(10)
+        self._take()
+
+    def _take(self) -> None:
+        """What is sent at once: the oldest, and the next as long as the client reads."""
         while self.waiting and not self.sending:
             self.sending.append(self.waiting.pop(next(iter(self.waiting))))
             if self.reads:
@@ -66,16 +71,18 @@ class Writing(RuleBasedStateMachine):
         for number in numbers:
             self.count += 1
             message = f"{number}: {self.count}"
-            self.outbox.put(number, message)
+            self.steps.call(partial(self.outbox.put, number, message))
             self.waiting[number] = message
+            self._take()
         self._settle()
 
     @rule(many=st.integers(1, 60))
     def append(self, many: int) -> None:
         for _ in range(many):
             self.count += 1
-            self.outbox.append(f"owed {self.count}")
+            self.steps.call(partial(self.outbox.append, f"owed {self.count}"))
             self.waiting[object()] = f"owed {self.count}"
+            self._take()
         self._settle()
 
     @rule(number=NUMBERS)
@@ -115,7 +122,7 @@ class Writing(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.writer.cancel()
-        self.steps.turn(3)
+        self.steps.turn()
         self.steps.close()
 
 
