@@ -20,15 +20,15 @@ def start(coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
         awaited = coroutine.send(None)
     except StopIteration:
         return None
-    return asyncio.create_task(_go_on(coroutine, awaited))
+    task = asyncio.create_task(_go_on(coroutine, awaited))
+    # A task that is cancelled before its first step never comes to close what it holds.
+    task.add_done_callback(lambda _: coroutine.close())
+    return task
 
 
 @types.coroutine
 def _go_on(coroutine: Coroutine[Any, Any, None], awaited: object) -> Generator[Any, Any, None]:
     # Python 3.11 has no eager tasks. What is awaited is a future that asks to be waited for, and
     # this task does so in its coroutine's place.
-    try:
-        yield awaited
-        yield from coroutine
-    finally:
-        coroutine.close()
+    yield awaited
+    yield from coroutine
