@@ -277,12 +277,20 @@ def test_pauses_between_attempts_grow_to_a_bound(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(asyncio, "sleep", sleep)
     play.world.fail("a", TransientError("away"))
     play.steps.turn(100)
-    monkeypatch.undo()
-    play.world.fail("a", None)
-    play.settle()
     assert 0.05 <= pauses[0] <= 0.1
     assert all(2.5 <= pause <= 5 for pause in pauses[7:])
     assert len(pauses) > 8
+    # After a recovery they begin anew.
+    play.world.fail("a", None)
+    play.world.change("a")
+    play.settle()
+    pauses.clear()
+    play.world.fail("a", TransientError("away again"))
+    play.steps.turn(100)
+    assert 0.05 <= pauses[0] <= 0.1
+    monkeypatch.undo()
+    play.world.fail("a", None)
+    play.settle()
     member.leave()
     play.close()
 

@@ -130,6 +130,32 @@ TestWriting = Writing.TestCase
 TestWriting.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 
 
+async def test_room_ends_with_the_hundredth_message_that_must_arrive() -> None:
+    outbox, client = Outbox(), Client()
+    for number in range(ROOM - 1):
+        outbox.append(f"owed {number}")
+    for number in range(2 * ROOM):
+        outbox.put(number, "newest")  # counts for nothing: there are as many as subscriptions
+    async with asyncio.timeout(1):
+        await outbox.room()
+    outbox.append("one too many")
+    waiting = asyncio.create_task(outbox.room())
+    writer = asyncio.create_task(outbox.write(client.send))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert waiting.done()  # the writer has taken the first
+    outbox.append("one more")
+    waiting = asyncio.create_task(outbox.room())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not waiting.done()
+    client.read()
+    async with asyncio.timeout(1):
+        await waiting
+    writer.cancel()
+    await asyncio.wait((writer,))
+
+
 class Server:
     """Stands for uvicorn: what `receive` and `send` of a connection belong to."""
 
