@@ -19,8 +19,10 @@ StartServer = Callable[..., Server]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let the command line choose the database."""
+    """Let the command line choose the database, and how long the soak lasts."""
     parser.addoption("--database", choices=["sqlite", "postgresql"], default="sqlite")
+    parser.addoption("--soak-seconds", type=float, default=8)
+    parser.addoption("--soak-clients", type=int, default=10)
 
 
 def pytest_configure(config: pytest.Config) -> None:

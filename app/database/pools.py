@@ -131,11 +131,15 @@ class Pool(Source):
         connection = face.owner
         connection.alive_at = monotonic()
         if connection.is_idle():
-            wait(self.connections.putconn(connection))
+            self._put_back(connection)
         else:
             # Left in a transaction or in mid-statement. Cleaning up takes time in which a
             # cancellation would lose the connection; the pool replaces a closed one.
-            face.drop(lambda: wait(self.connections.putconn(connection)))
+            face.drop(lambda: self._put_back(connection))
+
+    def _put_back(self, connection: Connection) -> None:
+        # A cancellation that came in the midst of it would lose the connection.
+        wait(asyncio.shield(self.connections.putconn(connection)))
 
     async def _borrow(self) -> Connection:
         task = asyncio.current_task()
@@ -144,7 +148,7 @@ class Pool(Source):
         if task and task.cancelling() > cancelled:
             # Until Python 3.12, wait_for() loses a cancellation that comes with the result:
             # https://github.com/python/cpython/issues/86296
-            await self.connections.putconn(connection)
+            await asyncio.shield(self.connections.putconn(connection))
             raise asyncio.CancelledError
         return connection
 

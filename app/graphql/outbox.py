@@ -1,17 +1,20 @@
-"""Hold what a client has still to be sent: the newest of each kind, and no more."""
+"""Send a client what it takes, and hold the newest of each kind of what it does not take yet."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
+
+from app.graphql.eager import start
 
 ROOM = 100
 
 
 class Outbox:
-    """The messages waiting for one client, in order of first arrival.
+    """The messages for one client, in order of first arrival.
 
-    A client that reads slowly gets the newest result of each subscription, so there are never
-    more of those than subscriptions. Messages that must all arrive are bounded by whoever waits
-    for `room` before taking on more.
+    As long as the client reads, a message is sent within `put`: to wake a task for it takes longer
+    than to send it. Otherwise messages wait here. A client that reads slowly gets the newest
+    result of each subscription, so there are never more of those than subscriptions. Messages that
+    must all arrive are bounded by whoever waits for `room` before taking on more.
     """
 
     def __init__(self) -> None:
@@ -22,7 +25,10 @@ class Outbox:
         self.writing_since: float | None = None
         """When the message now being sent was begun, in the event loop's time."""
         self._messages: dict[Hashable, str] = {}
-        self._has_messages = asyncio.Event()
+        self._send: Callable[[str], Awaitable[None]] | None = None
+        self._failure: asyncio.Future[None] | None = None
+        self._is_sending = False
+        self._rest: asyncio.Task[None] | None = None
         self._owed = 0
         self._has_room = asyncio.Event()
         self._has_room.set()
@@ -33,7 +39,7 @@ class Outbox:
     def put(self, key: Hashable, message: str) -> None:
         """Send `message` as soon as the client reads, instead of an unsent one with this key."""
         self._messages[key] = message
-        self._has_messages.set()
+        self._begin()
 
     def append(self, message: str) -> None:
         """Send `message` whatever comes after it."""
@@ -51,15 +57,34 @@ class Outbox:
         await self._has_room.wait()
 
     async def write(self, send: Callable[[str], Awaitable[None]]) -> None:
-        """Send messages for ever. Raises what `send` raises."""
+        """Send messages for ever, also within `put`. Raises what `send` raises."""
+        self._send, self._failure = send, asyncio.get_running_loop().create_future()
+        try:
+            self._begin()
+            await self._failure
+        finally:
+            self._send = None
+            if self._rest is not None:
+                self._rest.cancel()
+                await asyncio.wait((self._rest,))
+
+    def _begin(self) -> None:
+        if self._send is not None and not self._is_sending:
+            self._is_sending = True
+            self._rest = start(self._send_all(self._send))
+
+    async def _send_all(self, send: Callable[[str], Awaitable[None]]) -> None:
         loop = asyncio.get_running_loop()
-        while True:
-            await self._has_messages.wait()
+        try:
             while self._messages:
                 self.writing_since = loop.time()
                 await send(self._pop())
-            self.writing_since = None
-            self._has_messages.clear()
+        except Exception as error:
+            self._send = None
+            if self._failure is not None and not self._failure.done():
+                self._failure.set_exception(error)
+        self.writing_since = None
+        self._is_sending = False
 
     def _pop(self) -> str:
         key = next(iter(self._messages))

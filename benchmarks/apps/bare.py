@@ -25,11 +25,13 @@ class Broadcast:
     def __init__(self) -> None:
         self._sends: set[Send] = set()
         self._message: dict[str, Any] = {}
+        self._is_known = asyncio.Event()
 
     async def run(self) -> None:
         """Read the newest order after each change and send it to all, one after the other."""
         async for _change in feed.watch(Order, User):
             self._message = {"type": "websocket.send", "text": await newest_as_text()}
+            self._is_known.set()
             for send in list(self._sends):
                 with suppress(OSError):  # The client has gone.
                     await send(self._message)
@@ -43,6 +45,7 @@ class Broadcast:
                 if "connection_init" in event["text"]:
                     await send({"type": "websocket.send", "text": '{"type":"connection_ack"}'})
                 elif "subscribe" in event["text"]:
+                    await self._is_known.wait()
                     self._sends.add(send)
                     await send(self._message)
         finally:

@@ -18,17 +18,20 @@ class Newest:
 
     def __init__(self) -> None:
         self._order: Order | None = None
+        self._is_known = asyncio.Event()
         self._followers: set[Watch] = set()
 
     async def run(self) -> None:
         """Follow the database for ever."""
         async for _change in feed.watch(Order, User):
             self._order = await Order.objects.select_related("user").alast()
+            self._is_known.set()
             for follower in self._followers:
                 follower.wake()
 
     async def follow(self) -> AsyncGenerator[Order | None, None]:
         """The newest order now, and each newer one; who is slow skips some."""
+        await self._is_known.wait()
         watch = Watch(frozenset())
         self._followers.add(watch)
         try:

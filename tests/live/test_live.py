@@ -55,9 +55,14 @@ class Play:
         """The members who may still be told something."""
         return [m for m in self.members if m.is_active and key in (None, m.key)]
 
+    def check_members(self) -> None:
+        """See that nobody was told what they must not be told."""
+        assert not [member.fault for member in self.members if member.fault]
+
     def settle(self) -> None:
         """Turn until nothing moves, then see that everybody is up to date and nothing left."""
         self.steps.turn()
+        self.check_members()
         for key in ("a", "b"):
             active = self.active(key)
             is_failing = isinstance(self.world.error.get(key), TransientError)
@@ -71,6 +76,7 @@ class Play:
 
     def close(self) -> None:
         """End everything; nothing may stay."""
+        self.check_members()
         try:
             self.steps.run(self.live.__aexit__(None, None, None))
             self.steps.turn()
@@ -271,12 +277,20 @@ def test_pauses_between_attempts_grow_to_a_bound(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(asyncio, "sleep", sleep)
     play.world.fail("a", TransientError("away"))
     play.steps.turn(100)
-    monkeypatch.undo()
-    play.world.fail("a", None)
-    play.settle()
     assert 0.05 <= pauses[0] <= 0.1
     assert all(2.5 <= pause <= 5 for pause in pauses[7:])
     assert len(pauses) > 8
+    # After a recovery they begin anew.
+    play.world.fail("a", None)
+    play.world.change("a")
+    play.settle()
+    pauses.clear()
+    play.world.fail("a", TransientError("away again"))
+    play.steps.turn(100)
+    assert 0.05 <= pauses[0] <= 0.1
+    monkeypatch.undo()
+    play.world.fail("a", None)
+    play.settle()
     member.leave()
     play.close()
 
@@ -294,6 +308,61 @@ def test_failing_operation_ends_no_other() -> None:
     assert good.results == ["a 0", "a 1"]
     good.leave()
     play.close()
+
+
+def test_leaving_twice_does_not_disturb_how_the_source_ends() -> None:
+    ended: list[str] = []
+
+    async def source() -> AsyncGenerator[str, None]:
+        try:
+            yield "1"
+            await asyncio.Event().wait()
+        finally:
+            for _ in range(3):
+                await asyncio.sleep(0)
+            ended.append("whole")
+
+    steps, live, member = Steps(), Live(FAILURES), Member("a")
+    steps.run(live.__aenter__())
+    operation = member.operation = steps.call(lambda: live.join("a", source, member))
+    steps.turn()
+    for _ in range(3):
+        steps.call(lambda: operation.leave(member))
+    steps.turn()
+    assert ended == ["whole"]
+    steps.run(live.__aexit__(None, None, None))
+    steps.close()
+
+
+@pytest.mark.parametrize("error", [None, FatalError("mistake")], ids=["end", "error"])
+def test_members_may_leave_when_they_are_told_of_the_end(error: Exception | None) -> None:
+    class Leaver(Member):
+        def complete(self) -> None:
+            super().complete()
+            self.leave()
+
+        def error(self, errors: str) -> None:
+            super().error(errors)
+            self.leave()
+
+    async def source() -> AsyncGenerator[str, None]:
+        yield "1"
+        if error is not None:
+            raise error
+
+    steps, live = Steps(), Live(FAILURES)
+    steps.run(live.__aenter__())
+    members = [Leaver("a"), Leaver("a"), Leaver("a")]
+
+    def join() -> None:
+        for member in members:
+            member.operation = live.join("a", source, member)
+
+    steps.call(join)
+    steps.turn()
+    assert [member.end for member in members] == ["left"] * 3
+    steps.run(live.__aexit__(None, None, None))
+    steps.close()
 
 
 def test_source_that_fails_while_ending_is_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from functools import partial
 from typing import Any
 
 import pytest
@@ -53,8 +54,12 @@ class Writing(RuleBasedStateMachine):
         self.count = 0
 
     def _settle(self) -> None:
-        """What the writer does once it is its turn: take the oldest, and wait for the client."""
+        """What the writer does once it is its turn."""
         self.steps.turn(10)
+        self._take()
+
+    def _take(self) -> None:
+        """What is sent at once: the oldest, and the next as long as the client reads."""
         while self.waiting and not self.sending:
             self.sending.append(self.waiting.pop(next(iter(self.waiting))))
             if self.reads:
@@ -66,16 +71,18 @@ class Writing(RuleBasedStateMachine):
         for number in numbers:
             self.count += 1
             message = f"{number}: {self.count}"
-            self.outbox.put(number, message)
+            self.steps.call(partial(self.outbox.put, number, message))
             self.waiting[number] = message
+            self._take()
         self._settle()
 
     @rule(many=st.integers(1, 60))
     def append(self, many: int) -> None:
         for _ in range(many):
             self.count += 1
-            self.outbox.append(f"owed {self.count}")
+            self.steps.call(partial(self.outbox.append, f"owed {self.count}"))
             self.waiting[object()] = f"owed {self.count}"
+            self._take()
         self._settle()
 
     @rule(number=NUMBERS)
@@ -115,12 +122,38 @@ class Writing(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.writer.cancel()
-        self.steps.turn(3)
+        self.steps.turn()
         self.steps.close()
 
 
 TestWriting = Writing.TestCase
 TestWriting.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+async def test_room_ends_with_the_hundredth_message_that_must_arrive() -> None:
+    outbox, client = Outbox(), Client()
+    for number in range(ROOM - 1):
+        outbox.append(f"owed {number}")
+    for number in range(2 * ROOM):
+        outbox.put(number, "newest")  # counts for nothing: there are as many as subscriptions
+    async with asyncio.timeout(1):
+        await outbox.room()
+    outbox.append("one too many")
+    waiting = asyncio.create_task(outbox.room())
+    writer = asyncio.create_task(outbox.write(client.send))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert waiting.done()  # the writer has taken the first
+    outbox.append("one more")
+    waiting = asyncio.create_task(outbox.room())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not waiting.done()
+    client.read()
+    async with asyncio.timeout(1):
+        await waiting
+    writer.cancel()
+    await asyncio.wait((writer,))
 
 
 class Server:

@@ -26,6 +26,7 @@ class Member:
         self.operation: SharedOperation | None = None
         self.results: list[str] = []
         self.end = ""
+        self.fault = ""
 
     @property
     def is_active(self) -> bool:
@@ -34,19 +35,25 @@ class Member:
 
     def next(self, result: str) -> None:
         """A result: never after the end, and never the same twice."""
-        assert self.is_active, f"{result} came after {self.end}"
-        assert self.results[-1:] != [result], f"{result} came twice"
+        if self.results[-1:] == [result]:
+            self.fault = f"{result} came twice"
+        self._check(result)
         self.results.append(result)
 
     def error(self, errors: str) -> None:
         """The end, by an error."""
-        assert self.is_active, f"{errors} came after {self.end}"
+        self._check(errors)
         self.end = errors
 
     def complete(self) -> None:
         """The end of the source."""
-        assert self.is_active, f"the end came after {self.end}"
+        self._check("complete")
         self.end = "complete"
+
+    def _check(self, told: str) -> None:
+        # Raising here would only end the operation.
+        if not self.is_active:
+            self.fault = f"{told} came after {self.end}"
 
     def leave(self) -> None:
         """Leave the operation."""

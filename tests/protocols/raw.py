@@ -7,6 +7,7 @@ import os
 import re
 import socket
 import struct
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -128,20 +129,26 @@ def close_code(received: bytes) -> int | None:
     return struct.unpack("!H", found[1])[0] if found else None
 
 
-def metric(server: Server, name: str) -> int:
-    """A number of the server's `/metrics`."""
+def metrics(server: Server) -> dict[str, int]:
+    """The numbers of the server's `/metrics`, without their labels."""
     with urlopen(f"http://127.0.0.1:{server.port}/metrics", timeout=PATIENCE_SECONDS) as response:
         text = response.read().decode()
-    found = re.search(rf"^live_{name} (\d+)$", text, re.MULTILINE)
-    assert found, text
-    return int(found[1])
+    found = re.findall(r"^live_(\w+)(?:{.*})? (\d+)(?:\.\d+)?$", text, re.MULTILINE)
+    return {name: int(value) for name, value in found}
 
 
-async def metric_becomes(server: Server, name: str, wanted: int) -> None:
-    """Wait until a number of the server's `/metrics` is `wanted`."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while await asyncio.to_thread(metric, server, name) != wanted:  # noqa: ASYNC110 - far away
-            await asyncio.sleep(0.05)
+async def metrics_become(server: Server, **wanted: int | str) -> None:
+    """Wait until numbers of the server's `/metrics` are as wanted, or as one of that name is."""
+    ends_at = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        now = await asyncio.to_thread(metrics, server)
+        if all(
+            now[name] == (now[value] if isinstance(value, str) else value)
+            for name, value in wanted.items()
+        ):
+            return
+        assert time.monotonic() < ends_at, f"{wanted} were expected, but {now} are there."
+        await asyncio.sleep(0.05)
 
 
 def resident_bytes(server: Server) -> int:

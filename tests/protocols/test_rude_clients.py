@@ -17,8 +17,8 @@ from tests.protocols.raw import (
     close_code,
     frame,
     handshake,
-    metric,
-    metric_becomes,
+    metrics,
+    metrics_become,
     open_websocket,
     read_to_end,
     read_until,
@@ -50,11 +50,10 @@ def events(query: str) -> bytes:
 @pytest.fixture
 async def clean(measured_server: Server) -> AsyncIterator[Server]:
     """A server on which the test must leave nothing: no client, source or task, no traceback."""
-    await metric_becomes(measured_server, "connections", 0)
-    tasks = metric(measured_server, "tasks")
+    await metrics_become(measured_server, connections=0)
+    tasks = metrics(measured_server)["tasks"]
     yield measured_server
-    for name, value in (("connections", 0), ("members", 0), ("sources", 0), ("tasks", tasks)):
-        await metric_becomes(measured_server, name, value)
+    await metrics_become(measured_server, connections=0, members=0, sources=0, tasks=tasks)
     for complaint in ("Traceback", "ERROR", "ASGI callable"):
         assert complaint not in measured_server.log
 
@@ -110,7 +109,7 @@ async def test_many_break_off_while_results_are_sent(clean: Server) -> None:
         client = socket.create_connection(("127.0.0.1", clean.port), PATIENCE_SECONDS)
         await asyncio.to_thread(open_websocket, client, clean, *NEW, SUBSCRIBE)
         clients.append(client)
-    await metric_becomes(clean, "members", 50)
+    await metrics_become(clean, members=50)
     for number, client in enumerate(clients):
         await Order.objects.filter(pk=order.pk).aupdate(state="PAID" if number % 2 else "UNPAID")
         reset(client)
@@ -227,10 +226,10 @@ async def test_slow_reader_is_cut_off_and_delays_nobody(kind: str, clean: Server
             slow.sendall(events(query))
         await asyncio.to_thread(open_websocket, quick, clean, *NEW, SUBSCRIBE)
         await asyncio.to_thread(read_until, quick, b'"next"')
-        await metric_becomes(clean, "members", 2)
+        await metrics_become(clean, members=2)
         # Bigger than what the kernel buffers, then new results until the slow one is gone.
         async with asyncio.timeout(30):
-            while await asyncio.to_thread(metric, clean, "members") == 2:
+            while (await asyncio.to_thread(metrics, clean))["members"] == 2:
                 await Order.objects.acreate(user=user)
                 await asyncio.to_thread(read_until, quick, b'"next"')
         assert resident_bytes(clean) - before < 2 * MOST_GROWTH_BYTES
@@ -240,9 +239,9 @@ async def test_slow_reader_is_cut_off_and_delays_nobody(kind: str, clean: Server
 async def test_slow_reader_of_little_stays(clean: Server) -> None:
     with tcp(clean) as connection:
         await asyncio.to_thread(open_websocket, connection, clean, *NEW, SUBSCRIBE)
-        await metric_becomes(clean, "members", 1)
+        await metrics_become(clean, members=1)
         await asyncio.sleep(2.5)  # the whole patience, twice
-        assert metric(clean, "members") == 1
+        assert metrics(clean)["members"] == 1
         connection.sendall(frame(b'{"type":"ping"}'))
         await asyncio.to_thread(read_until, connection, b'{"type":"pong"}')
 
@@ -274,7 +273,7 @@ async def test_one_connection_too_many_is_503(start_server: Any) -> None:
     with tcp(server) as first, tcp(server) as second, tcp(server) as third:
         await asyncio.to_thread(open_websocket, first, server)
         second.sendall(events("subscription { getOrder { id } }"))
-        await metric_becomes(server, "connections", 2)
+        await metrics_become(server, connections=2)
         third.sendall(handshake(server))
         answer = await asyncio.to_thread(read_to_end, third)
         assert answer.startswith(b"HTTP/1.1 503 ")
@@ -282,6 +281,6 @@ async def test_one_connection_too_many_is_503(start_server: Any) -> None:
             fourth.sendall(events("subscription { getOrder { id } }"))
             await asyncio.to_thread(read_until, fourth, b"HTTP/1.1 503 ")
         reset(second)
-        await metric_becomes(server, "connections", 1)
+        await metrics_become(server, connections=1)
         with tcp(server) as fifth:
             await asyncio.to_thread(open_websocket, fifth, server)
