@@ -9,6 +9,7 @@ from benchmarks.conclusions import conclusions, quotable
 from benchmarks.database import ROOT
 from benchmarks.results import Results
 from benchmarks.tables import tables
+from benchmarks.targets import targets
 from benchmarks.wording import table
 
 INTRODUCTION: Final = (
@@ -48,6 +49,8 @@ def text(results: Results) -> str:
                 *([WARNING] if results.about["is_quick"] else []),
                 "## What to conclude",
                 conclusions(results),
+                "## Targets",
+                targets(results),
                 tables(results),
                 METHOD.read_text().strip(),
                 "## Machine and versions",

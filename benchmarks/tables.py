@@ -215,6 +215,8 @@ def _queries(results: Results) -> Iterator[str]:
         yield _grid(chosen, "clients", lambda record: spread(record, "requests_a_second"))
         yield "Their 99th percentile of the latency, in ms:"
         yield _grid(chosen, "clients", lambda record: middle(record, "p99_ms"))
+        yield "Server CPU for each request, in µs:"
+        yield _grid(chosen, "clients", lambda record: spread(record, "request_us"))
 
 
 def _writers(results: Results) -> Iterator[str]:
