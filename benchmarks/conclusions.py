@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from benchmarks.results import Record, Results, Situation
-from benchmarks.tables import held
+from benchmarks.tables import held, orm_paces
 from benchmarks.wording import as_fast, bullets, number, ratio
 
 NEAR: Final[Situation] = {"latency_ms": 0}
@@ -38,6 +38,9 @@ def quotable(results: Results) -> dict[str, str]:
     for arm in ("bare", "ours", "published", "graphql-ws", "mercurius", "strawberry"):
         most = held(results.of("delivery", database="postgresql", is_distinct=0), arm)
         figures[f"held-{arm}"] = number(most)
+    for latency in (0, 5):
+        if records := list(results.of("orm", latency_ms=latency)):
+            figures[f"orm-table-{latency}-ms"] = f"\n\n{orm_paces(records)}\n\n"
     return figures | dict(_ratios(results))
 
 

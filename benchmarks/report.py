@@ -21,7 +21,7 @@ WARNING: Final = (
     "**This is of a quick run, which shows that everything works and says nothing about speed.**"
 )
 METHOD: Final = Path(__file__).with_name("METHOD.md")
-_QUOTE: Final = re.compile(r"<!--bench ([a-z0-9-]+)-->(.*?)<!--/bench-->")
+_QUOTE: Final = re.compile(r"<!--bench ([a-z0-9-]+)-->(.*?)<!--/bench-->", re.DOTALL)
 
 
 def write(results: Results, folder: Path) -> Path:
