@@ -83,8 +83,9 @@ def quote(document: str, results: Results) -> str:
 def _about(results: Results) -> str:
     about = results.about
     machine, versions = about["machine"], about["versions"]
+    rounds = "one round" if about["rounds"] == 1 else f"{about['rounds']} rounds"
     sentence = (
         f"{machine['processor']}, {machine['processors']} processors, {machine['memory_gb']} GB, "
-        f"{machine['system']}. {about['rounds']} rounds in {about['minutes']:g} minutes."
+        f"{machine['system']}. {rounds} in {about['minutes']:g} minutes."
     )
     return f"{sentence}\n\n{table(['', 'version'], versions.items())}"
