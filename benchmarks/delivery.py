@@ -15,7 +15,7 @@ from benchmarks.writer import Change, Writer
 
 WARM_UP_SUBSCRIBERS = 20
 WARM_UP_CHANGES = 5
-PATIENCE_SECONDS = 15.0
+PATIENCE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)

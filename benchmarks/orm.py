@@ -28,7 +28,7 @@ def arms() -> list[str]:
 
 def measure(arm: str, socket: Path, seconds: float) -> Iterator[tuple[int, dict[str, float]]]:
     """Run the arm with each number of callers: that number, and the figures."""
-    settings = "settings" if arm == "ours" else "benchmarks.stock_settings"
+    settings = "benchmarks.open_settings" if arm == "ours" else "benchmarks.stock_settings"
     environment = os.environ | {
         "DATABASE_URL": f"postgresql://measured@/benchmark?host={socket}",
         "DEBUG": "true",

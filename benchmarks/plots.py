@@ -1,7 +1,8 @@
 """Draw the plots of the report, readable on light and on dark pages."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import cycle
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +21,7 @@ OURS: Final = "#e8590c"
 OTHERS: Final = (
     "#4c8fd6", "#3da35d", "#a46bd1", "#c9a227", "#2aa5a0", "#d1607f", "#8a8f45", "#7d8790",
 )  # fmt: skip
-TITLES: Final = {arm.name: arm.title for arm in ARMS} | ORM_ARMS
+TITLES: Final = {arm.name: arm.title for arm in ARMS}
 
 
 def draw(results: Results, folder: Path) -> None:
@@ -32,7 +33,7 @@ def draw(results: Results, folder: Path) -> None:
     changing = [each for each in _of(results, subscribers=1000) if each.has("busy_share")]
     _lines(folder / "changes", changing, "changes_a_second", "busy_share", "server CPU, processors")
     far = list(results.of("orm", latency_ms=5)) or list(results.of("orm"))
-    _lines(folder / "orm", far, "callers", "queries_a_second", "queries a second")
+    _lines(folder / "orm", far, "callers", "queries_a_second", "queries a second", ORM_ARMS)
     _writers(results, folder)
 
 
@@ -56,28 +57,40 @@ def _messages(results: Results, folder: Path) -> None:
         axes.set_xlabel("server CPU for each delivered message, µs (logarithmic)")
 
 
-def _lines(path: Path, records: Sequence[Record], across: str, figure: str, label: str) -> None:
+def _lines(
+    path: Path,
+    records: Sequence[Record],
+    across: str,
+    figure: str,
+    label: str,
+    titles: Mapping[str, str] = TITLES,
+) -> None:
     if len({record.case[across] for record in records}) < 2:
         return
     with _figure(path, height=4.2) as axes:
-        names = [name for name in TITLES if any(name == each.case["arm"] for each in records)]
-        others = iter(OTHERS)
-        for name in names:
+        others = cycle(OTHERS)
+        for name in titles:
             points = sorted(
                 (float(each.case[across]), each.median(figure), *each.spread(figure))
                 for each in records
                 if each.case["arm"] == name
             )
+            if len(points) < 2:
+                continue
             x, y, least, most = zip(*points, strict=True)
             color = OURS if name == "ours" else next(others)
             width = 2.6 if name == "ours" else 1.4
-            axes.plot(x, y, "o-", color=color, linewidth=width, markersize=4, label=TITLES[name])
+            axes.plot(x, y, "o-", color=color, linewidth=width, markersize=4, label=titles[name])
             axes.fill_between(x, least, most, color=color, alpha=0.15, linewidth=0)
         axes.set_xscale("log")
         axes.set_yscale("log")
+        axes.set_xticks(sorted({float(each.case[across]) for each in records}))
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(lambda value, _: number(value))
+            axis.set_minor_formatter("")
         axes.set_xlabel(across.replace("_", " "))
         axes.set_ylabel(label)
-        axes.legend(frameon=False, labelcolor=GRAY, fontsize=8)
+        _explain(axes)
 
 
 def _writers(results: Results, folder: Path) -> None:
@@ -94,7 +107,13 @@ def _writers(results: Results, folder: Path) -> None:
         axes.set_xticks(range(len(numbers)), [str(each) for each in numbers])
         axes.set_xlabel("connections that write")
         axes.set_ylabel("commits a second")
-        axes.legend(frameon=False, labelcolor=GRAY, fontsize=8)
+        _explain(axes)
+
+
+def _explain(axes: Any) -> None:
+    axes.legend(
+        frameon=False, labelcolor=GRAY, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5)
+    )
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from benchmarks.conclusions import conclusions, quotable
 from benchmarks.database import ROOT
 from benchmarks.results import Results
 from benchmarks.tables import tables
+from benchmarks.targets import targets
 from benchmarks.wording import table
 
 INTRODUCTION: Final = (
@@ -20,7 +21,7 @@ WARNING: Final = (
     "**This is of a quick run, which shows that everything works and says nothing about speed.**"
 )
 METHOD: Final = Path(__file__).with_name("METHOD.md")
-_QUOTE: Final = re.compile(r"<!--bench ([a-z0-9-]+)-->(.*?)<!--/bench-->")
+_QUOTE: Final = re.compile(r"<!--bench ([a-z0-9-]+)-->(.*?)<!--/bench-->", re.DOTALL)
 
 
 def write(results: Results, folder: Path) -> Path:
@@ -48,6 +49,8 @@ def text(results: Results) -> str:
                 *([WARNING] if results.about["is_quick"] else []),
                 "## What to conclude",
                 conclusions(results),
+                "## Targets",
+                targets(results),
                 tables(results),
                 METHOD.read_text().strip(),
                 "## Machine and versions",
@@ -80,8 +83,9 @@ def quote(document: str, results: Results) -> str:
 def _about(results: Results) -> str:
     about = results.about
     machine, versions = about["machine"], about["versions"]
+    rounds = "one round" if about["rounds"] == 1 else f"{about['rounds']} rounds"
     sentence = (
         f"{machine['processor']}, {machine['processors']} processors, {machine['memory_gb']} GB, "
-        f"{machine['system']}. {about['rounds']} rounds in {about['minutes']:g} minutes."
+        f"{machine['system']}. {rounds} in {about['minutes']:g} minutes."
     )
     return f"{sentence}\n\n{table(['', 'version'], versions.items())}"

@@ -29,7 +29,9 @@ class Server:
             "LOG_LEVEL": "WARNING",
             "NODE_ENV": "production",
             "DJANGO_SETTINGS_MODULE": (
-                "benchmarks.stock_settings" if arm.has_stock_settings else "settings"
+                "benchmarks.stock_settings"
+                if arm.has_stock_settings
+                else "benchmarks.open_settings"
             ),
         }
         if isinstance(database, PostgreSQLDatabase):

@@ -2,7 +2,7 @@
 
 import dj_database_url
 
-from settings import *  # noqa: F403
+from benchmarks.open_settings import *  # noqa: F403
 from settings import DATABASE_URL, DATABASES
 
 DATABASES["default"] = {**dj_database_url.parse(DATABASE_URL)}

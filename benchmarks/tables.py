@@ -188,9 +188,7 @@ def _orm(results: Results) -> Iterator[str]:
     for latency in sorted({int(record.case["latency_ms"]) for record in records}):
         chosen = [record for record in records if record.case["latency_ms"] == latency]
         yield f"With {latency} ms to the database:"
-        yield _grid(
-            chosen, "callers", lambda record: spread(record, "queries_a_second"), list(ORM_ARMS)
-        )
+        yield orm_paces(chosen)
     yield "CPU of the process for each query, in µs, and its threads, with the database near:"
     most = max(int(record.case["callers"]) for record in records)
     yield table(
@@ -200,6 +198,13 @@ def _orm(results: Results) -> Iterator[str]:
             for arm in ORM_ARMS
             if (record := results.one("orm", arm=arm, latency_ms=0, callers=most))
         ),
+    )
+
+
+def orm_paces(records: Sequence[Record]) -> str:
+    """The queries a second of each way to ask the ORM, by number of callers."""
+    return _grid(
+        records, "callers", lambda record: spread(record, "queries_a_second"), list(ORM_ARMS)
     )
 
 
@@ -215,6 +220,8 @@ def _queries(results: Results) -> Iterator[str]:
         yield _grid(chosen, "clients", lambda record: spread(record, "requests_a_second"))
         yield "Their 99th percentile of the latency, in ms:"
         yield _grid(chosen, "clients", lambda record: middle(record, "p99_ms"))
+        yield "Server CPU for each request, in µs:"
+        yield _grid(chosen, "clients", lambda record: spread(record, "request_us"))
 
 
 def _writers(results: Results) -> Iterator[str]:

@@ -1,0 +1,5 @@
+"""The project's settings, open to everybody, without what DEBUG costs: a log of all queries."""
+
+from settings import *  # noqa: F403
+
+DEBUG = False

@@ -1,0 +1,73 @@
+"""What this project has set itself to reach, and whether it does."""
+
+from collections.abc import Iterator
+
+from benchmarks.results import Record, Results
+from benchmarks.wording import number, ratio, table
+
+Target = tuple[str, str, bool]
+"""The target in words, what was measured, and whether that meets it."""
+
+
+def targets(results: Results) -> str:
+    """A table of all targets that the run could check."""
+    return table(
+        ["target", "measured", "met"],
+        (
+            [words, measured, "yes" if is_met else "**no**"]
+            for source in (_delivery, _crowd, _orm)
+            for words, measured, is_met in source(results)
+        ),
+    )
+
+
+def _delivery(results: Results) -> Iterator[Target]:
+    def main(arm: str) -> Record | None:
+        return results.one("delivery", arm=arm, database="postgresql", is_main=1)
+
+    if (ours := main("ours")) is None:
+        return
+    mine = ours.median("message_us")
+    if bare := main("bare"):
+        value = mine / bare.median("message_us")
+        yield "CPU a message at most 1.3 times bare ASGI's", ratio(value, 1), value <= 1.3
+    if published := main("published"):
+        value = published.median("message_us") / mine
+        words = "CPU a message at least 6 times less than Ariadne's own handler's"
+        yield words, ratio(value, 1), value >= 6
+    if node := main("graphql-ws"):
+        value = mine / node.median("message_us")
+        yield "CPU a message at most 0.6 times graphql-ws's on Node", ratio(value, 1), value <= 0.6
+    queries = ours.median("queries_a_change")
+    yield "one query for each change", number(queries), queries <= 1
+    idle = ours.median("idle_statements_a_second")
+    yield "no query while nothing changes, a second", number(idle), idle == 0
+    memory = ours.median("memory_kb")
+    yield "at most 40 KB of memory for a subscription", number(memory), memory <= 40
+
+
+def _crowd(results: Results) -> Iterator[Target]:
+    case = {"subscribers": 10_000, "changes_a_second": 1}
+    crowd = results.one("delivery", arm="ours", database="postgresql", **case)
+    if crowd and crowd.has("p99_ms"):
+        p99, lost = crowd.median("p99_ms"), crowd.median("lost")
+        yield (
+            "10,000 subscribers, one change a second: p99 below 1,000 ms, nothing lost",
+            f"{number(p99)} ms, {number(lost)} lost",
+            p99 < 1000 and lost == 0,
+        )
+
+
+def _orm(results: Results) -> Iterator[Target]:
+    for latency, least in ((5, 7), (0, 1)):
+        case = {"latency_ms": latency, "callers": 100}
+        ours, stock = (results.one("orm", arm=arm, **case) for arm in ("ours", "stock"))
+        if ours and stock:
+            value = ours.median("queries_a_second") / stock.median("queries_a_second")
+            words = (
+                f"async ORM, 100 callers, {latency} ms to the database: at least {least} times "
+                "the queries a second of Django's alast()"
+            )
+            yield words, ratio(value, 1), value >= least
+            threads = ours.median("threads")
+            yield "no thread besides the event loop's", number(threads - 1), threads == 1
