@@ -20,6 +20,7 @@ from django.core.management import call_command
 from django.db import connection, transaction
 from pytest_django import Settings
 
+from app.changes import feed as feed_module
 from app.changes import models, triggers
 from app.changes.feed import Feed, backend_for
 from app.changes.sqlite import SQLiteBackend
@@ -409,3 +410,28 @@ async def test_replaced_sqlite_file_is_noticed(transactional_db: None, tmp_path:
 def test_sqlite_in_memory_is_refused(name: str) -> None:
     with pytest.raises(ImproperlyConfigured, match="Name a file in DATABASE_URL"):
         SQLiteBackend(name)
+
+
+class NeverThere:
+    """A database that cannot be reached, however often one tries."""
+
+    def __init__(self) -> None:
+        self.attempts = 0
+        self.was_tried_often = asyncio.Event()
+
+    async def changes(self) -> AsyncIterator[frozenset[str] | None]:
+        self.attempts += 1
+        if self.attempts == 2000:
+            self.was_tried_often.set()
+        for nothing in ():
+            yield nothing
+        raise ConnectionError("not there")
+
+
+async def test_feed_never_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not after thousands of attempts either: the pause between them must not overflow."""
+    monkeypatch.setattr(feed_module, "LONGEST_PAUSE_SECONDS", 0.0)
+    backend = NeverThere()
+    async with Feed(backend) as feed, asyncio.timeout(PATIENCE_SECONDS):
+        await backend.was_tried_often.wait()
+        assert not feed.is_connected

@@ -118,7 +118,7 @@ class Feed:
                     logger.warning("Change feed: lost the database, reconnecting. %s", error)
                 self.is_connected = False
                 attempt += 1
-                longest = min(LONGEST_PAUSE_SECONDS, 0.1 * 2**attempt)
+                longest = min(LONGEST_PAUSE_SECONDS, 0.1 * 2 ** min(attempt, 10))
                 # Jitter, so that many processes do not return to a database in one moment.
                 await asyncio.sleep(longest * random.uniform(0.5, 1))
 
