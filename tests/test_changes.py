@@ -423,8 +423,8 @@ class NeverThere:
         self.attempts += 1
         if self.attempts == 2000:
             self.was_tried_often.set()
-        for nothing in ():
-            yield nothing
+        if self.attempts < 0:
+            yield None
         raise ConnectionError("not there")
 
 
