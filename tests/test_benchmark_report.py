@@ -26,7 +26,7 @@ def test_report_is_of_a_full_run(results: Results) -> None:
     assert not results.about["is_quick"]
 
 
-@pytest.mark.parametrize("document", report.documents(), ids=lambda path: path.name)
+@pytest.mark.parametrize("document", list(report.documents()), ids=lambda path: path.name)
 def test_documents_quote_what_was_measured(document: Path, results: Results) -> None:
     """Each `<!--bench NAME-->` figure is that of the results."""
     text = document.read_text()
