@@ -1,5 +1,6 @@
 """Everything the environment decides, and nowhere else; `.env.example` lists the variables."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,11 @@ if OPEN_ACCESS and not DEBUG:
 # Other origins whose pages may use the API with the viewer's cookies, as https://example.org.
 CORS_ALLOWED_ORIGINS: list[str] = env.list("CORS_ALLOWED_ORIGINS", [])
 CORS_ALLOWED_ORIGINS = [origin.rstrip("/") for origin in CORS_ALLOWED_ORIGINS]
+if wrong := [each for each in CORS_ALLOWED_ORIGINS if not re.fullmatch(r"https?://[^/*]+", each)]:
+    raise ImproperlyConfigured(
+        f"CORS_ALLOWED_ORIGINS must list origins as https://example.org, but has {wrong}. "
+        "Each of them may use the API with the viewer's cookies, so there is no wildcard."
+    )
 
 GRAPHQL_MAX_MESSAGE_BYTES = env.int("GRAPHQL_MAX_MESSAGE_BYTES", 256 * 1024)
 GRAPHQL_MAX_DOCUMENT_TOKENS = env.int("GRAPHQL_MAX_DOCUMENT_TOKENS", 1000)

@@ -169,8 +169,9 @@ async def find(viewer: Viewer, id_: str) -> Order:
 
 def key(id_: str) -> int:
     """An order's key from its GraphQL ID. Raises BadUserInputError."""
-    if not (id_.isascii() and id_.isdecimal() and int(id_[:20]) <= GREATEST_ID):
-        raise BadUserInputError(f"An order's id is a whole number, but {id_!r} came.")
+    digits = len(str(GREATEST_ID))
+    if not (len(id_) <= digits and id_.isascii() and id_.isdecimal() and int(id_) <= GREATEST_ID):
+        raise BadUserInputError(f"An order's id is a whole number, but {id_[:40]!r} came.")
     return int(id_)
 
 

@@ -162,6 +162,7 @@ MISTAKES = {
     "id is the largest": ('{ getOrder(id: "9223372036854775807") { id } }', "NOT_FOUND"),
     "id is of other digits": ('{ getOrder(id: "\u0661\u0662") { id } }', "BAD_USER_INPUT"),
     "id is very long": (f'{{ getOrder(id: "{"9" * 5000}") {{ id }} }}', "BAD_USER_INPUT"),
+    "id is long and small": (f'{{ getOrder(id: "{"0" * 5000}1") {{ id }} }}', "BAD_USER_INPUT"),
     "id is missing": ("{ getOrder { id } }", "GRAPHQL_VALIDATION_FAILED"),
     "field is unknown": ("{ getOrders { price } }", "GRAPHQL_VALIDATION_FAILED"),
     "document is broken": ("{ getOrders { id }", "GRAPHQL_PARSE_FAILED"),
@@ -235,3 +236,9 @@ async def test_text_that_no_database_takes_is_refused(server: Server, name: str)
     query = "mutation ($name: String) { createOrder(username: $name) { id } }"
     (error,) = (await post(server.http, query, name=name))["errors"]
     assert error["extensions"]["code"] in ("BAD_USER_INPUT", "NOT_FOUND")
+
+
+async def test_what_a_client_sends_does_not_come_back_many_times_as_large(server: Server) -> None:
+    query = "query ($id: ID!) { a: getOrder(id: $id) { id } b: getOrder(id: $id) { id } }"
+    answer = await post(server.http, query, id="x" * 100_000)
+    assert all(len(error["message"]) <= 500 for error in answer["errors"])

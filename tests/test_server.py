@@ -265,3 +265,30 @@ async def test_everybody_can_sign_in_not_only_staff(
         assert (answer.status_code, answer.headers["location"]) == (302, "/")
         result = await client.post(guarded_server.http, json={"query": "{ getOrders { state } }"})
     assert result.json() == {"data": {"getOrders": [{"state": "UNPAID"}]}}
+
+
+async def test_long_accept_header_is_refused_cheaply(server: Server) -> None:
+    headers = {"Accept": "a/b" + ";q=1" * 10_000}
+    async with httpx.AsyncClient(headers=headers) as client:
+        answer = await client.post(server.http, json={"query": "{ __typename }"})
+    assert answer.status_code == 406
+
+
+async def test_answers_are_kept_out_of_caches(server: Server) -> None:
+    answer = await get(server, "/graphql/?query={__typename}")
+    assert answer.json() == {"data": {"__typename": "Query"}}
+    assert answer.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize("origins", ["*", "null", "example.org", "https://a.example,https://*"])
+def test_origins_must_be_named(origins: str) -> None:
+    failed = start(SECRET_KEY="x", CORS_ALLOWED_ORIGINS=origins)
+    assert failed.returncode != 0
+    assert "CORS_ALLOWED_ORIGINS must list origins" in failed.stderr
+
+
+async def test_session_key_that_no_database_takes_is_nobody(guarded_server: Server) -> None:
+    headers = {"Cookie": 'sessionid="\\000aaaaaaaaaaaa"'}
+    async with httpx.AsyncClient(headers=headers) as client:
+        answer = await client.post(guarded_server.http, json={"query": "{ getOrders { id } }"})
+    assert answer.json()["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"

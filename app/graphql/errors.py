@@ -51,6 +51,7 @@ class TooManyOperationsError(ClientError):
 
 PARSE_FAILED = "GRAPHQL_PARSE_FAILED"
 VALIDATION_FAILED = "GRAPHQL_VALIDATION_FAILED"
+MOST_MESSAGE_CHARACTERS = 500
 
 
 def cause_of(error: Exception) -> Exception:
@@ -78,6 +79,8 @@ def format_error(error: GraphQLError) -> dict[str, Any]:
         formatted["extensions"] = {"code": code}
     elif "code" not in (cause.extensions or {}):
         formatted["extensions"] = {"code": BadUserInputError.code, **(cause.extensions or {})}
+    # What a client sent may be quoted, and must not come back many times as large.
+    formatted["message"] = formatted["message"][:MOST_MESSAGE_CHARACTERS]
     return formatted
 
 

@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 JSON = "application/json"
 GRAPHQL_JSON = "application/graphql-response+json"
 EVENT_STREAM = "text/event-stream"
+MOST_ACCEPT_CHARACTERS = 1000
 HTML = "text/html"
 OTHER_PARAMETER = re.compile(r";(?!\s*q\s*=)[^;,]*", re.IGNORECASE)
 
@@ -67,6 +68,8 @@ class HTTPHandler(GraphQLHTTPHandler):
             body = encode({"errors": [{"message": str(error)}]})
             answer = Response(body, error.status, error.headers, JSON)
         if answer is not None:
+            # What somebody may see is for nobody else's cache.
+            answer.headers.setdefault("Cache-Control", "no-store")
             await answer(scope, receive, send)
 
     async def _answer(self, request: Request, receive: Receive, send: Send) -> Response | None:
@@ -155,7 +158,11 @@ def _preferred_media_type(request: Request) -> str:
     # Django reads the header with its ranges and weights (RFC 9110, section 12.5.1), but takes
     # other parameters, which clients like to add, for part of the type.
     django_request = HttpRequest()
-    accept = OTHER_PARAMETER.sub("", request.headers.get("accept") or "*/*")
+    accept = request.headers.get("accept") or "*/*"
+    if len(accept) > MOST_ACCEPT_CHARACTERS:
+        # Reading it takes time that grows with the square of its length.
+        raise HTTPError(406, f"The Accept header may have {MOST_ACCEPT_CHARACTERS} characters.")
+    accept = OTHER_PARAMETER.sub("", accept)
     django_request.META["HTTP_ACCEPT"] = accept
     offered = [JSON, GRAPHQL_JSON, EVENT_STREAM]
     if request.method != "POST" and "query" not in request.query_params:

@@ -21,6 +21,7 @@ REVIEW_SECONDS = 2.0
 VIEWERS_AT_ONCE = 50
 REST = 20
 """How many times as long as a review took is the pause after it."""
+MOST_REST_SECONDS = 5.0
 
 
 class Revocation:
@@ -28,7 +29,7 @@ class Revocation:
 
     An asynchronous context manager. Who has signed out, was deactivated, or has other rights
     than before is closed with 4403, and comes back as whom the session then identifies. An idle
-    server asks nothing; a busy one at most a twentieth of the time.
+    server asks nothing; a busy one as a rule at most a twentieth of the time.
     """
 
     def __init__(self, feed: Feed, connections: Connections) -> None:
@@ -58,7 +59,7 @@ class Revocation:
             except Exception as error:
                 logger.warning("Viewers could not be reviewed, trying again: %s", error)
                 watch.wake()
-            await asyncio.sleep(REST * (loop.time() - started_at))
+            await asyncio.sleep(min(MOST_REST_SECONDS, REST * (loop.time() - started_at)))
 
     async def _review(self) -> None:
         signed_in: dict[str, list[Link]] = defaultdict(list)

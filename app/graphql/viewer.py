@@ -28,7 +28,7 @@ class Viewer:
 
 def has_session(cookies: str) -> bool:
     """Whether the `Cookie` header names a session, so that `load_viewer` will ask the database."""
-    return bool(parse_cookie(cookies).get(settings.SESSION_COOKIE_NAME))
+    return bool(_session_key(cookies))
 
 
 def load_viewer(cookies: str) -> Viewer:
@@ -37,7 +37,7 @@ def load_viewer(cookies: str) -> Viewer:
     An unknown, expired or forged session, or a user who is no longer active, is anonymous.
     """
     request = HttpRequest()
-    session_key = parse_cookie(cookies).get(settings.SESSION_COOKIE_NAME)
+    session_key = _session_key(cookies)
     request.session = import_module(settings.SESSION_ENGINE).SessionStore(session_key)
     user = get_user(request) if session_key else None
     if user is None or not user.is_authenticated:
@@ -48,3 +48,9 @@ def load_viewer(cookies: str) -> Viewer:
         permissions=frozenset(user.get_all_permissions()),
         is_unrestricted=settings.OPEN_ACCESS,
     )
+
+
+def _session_key(cookies: str) -> str | None:
+    key = parse_cookie(cookies).get(settings.SESSION_COOKIE_NAME, "")
+    # No session engine makes other keys, and not every database takes them.
+    return key if key.isascii() and key.isprintable() else None

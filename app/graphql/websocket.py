@@ -73,7 +73,7 @@ class WebSocketHandler(GraphQLWebsocketHandlerBase):
 async def _close(link: Link, send: Send, end: CloseError, client: str) -> None:
     # A reason has at most 123 bytes (RFC 6455, section 5.5), and may quote what the client sent.
     reason = end.reason.encode("ascii", "backslashreplace")[:123].decode()
-    logger.info("WebSocket of %s closed with %s: %s", client, end.code, reason)
+    logger.info("WebSocket of %s closed with %s: %r", client, end.code, reason)
     await link.finish(send, {"type": "websocket.close", "code": end.code, "reason": reason})
 
 
