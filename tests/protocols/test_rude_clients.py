@@ -30,7 +30,9 @@ from tests.server import Server
 
 Leave = Callable[[socket.socket], None]
 
-MOST_GROWTH_BYTES = 64 * 1024 * 1024
+# Connections are looked at once a second, or a little later on a busy machine; until then a flood
+# of WebSocket pings, which uvicorn answers by itself, takes some 70 MB.
+MOST_GROWTH_BYTES = 128 * 1024 * 1024
 NEW = ("graphql-transport-ws",)
 SUBSCRIBE = frame(
     b'{"type":"subscribe","id":"1","payload":{"query":"subscription { getOrder { id } }"}}'
@@ -233,7 +235,7 @@ async def test_slow_reader_is_cut_off_and_delays_nobody(kind: str, clean: Server
                 await Order.objects.acreate(user=user)
                 await asyncio.to_thread(read_until, quick, b'"next"')
         assert resident_bytes(clean) - before < 2 * MOST_GROWTH_BYTES
-        assert "1008: Too slow" in clean.log
+        assert "closed with 1008: 'Too slow" in clean.log
 
 
 async def test_slow_reader_of_little_stays(clean: Server) -> None:
