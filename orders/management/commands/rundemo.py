@@ -2,7 +2,7 @@
 
 import socket
 import threading
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 from typing import Any
 
 import uvicorn
@@ -22,7 +22,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Take the address to serve at."""
         parser.add_argument("--host", default="127.0.0.1")
-        parser.add_argument("--port", type=int, default=8000)
+        parser.add_argument("--port", type=_port, default=8000)
 
     def handle(self, *_: Any, host: str, port: int, **__: Any) -> None:
         """Run until interrupted. Raises CommandError if that is impossible."""
@@ -58,6 +58,12 @@ class Command(BaseCommand):
             f"\n  Admin        {address}/admin/     (login {demo.LOGIN}, password {demo.PASSWORD})"
             "\n\n  Orders change every few seconds. Ctrl-C stops everything.\n"
         )
+
+
+def _port(text: str) -> int:
+    if not (text.isdecimal() and 0 < int(text) < 65536):
+        raise ArgumentTypeError(f"a port is a number from 1 to 65535, but {text!r} came")
+    return int(text)
 
 
 def _check_port(host: str, port: int) -> None:
