@@ -4,6 +4,6 @@ from django.apps import AppConfig
 
 
 class OrdersConfig(AppConfig):
-    """The example domain: replace it by your own."""
+    """The example domain: docs/own-domain.md tells how to replace it."""
 
     name = "orders"

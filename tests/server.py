@@ -21,6 +21,8 @@ class Server:
 
     def __init__(self, log: Path, database_url: str, **settings: str) -> None:
         self.log_path = log
+        self.folder = ROOT
+        """Where the project is."""
         self.port = free_port()
         self._environment = os.environ | {
             "DJANGO_SETTINGS_MODULE": "settings",
@@ -71,7 +73,7 @@ class Server:
         command += ["--timeout-graceful-shutdown", "3"]
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                command, cwd=ROOT, env=self._environment, stdout=log, stderr=log
+                command, cwd=self.folder, env=self._environment, stdout=log, stderr=log
             )
         deadline = time.monotonic() + START_SECONDS
         while not self._is_ready():

@@ -1,8 +1,8 @@
 """Who is asking: taken from Django's session cookie, the same on every transport."""
 
-from collections.abc import Hashable
 from dataclasses import dataclass
 from importlib import import_module
+from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import get_user
@@ -13,7 +13,7 @@ from django.http import HttpRequest, parse_cookie
 class Viewer:
     """What access is decided by. Equal viewers share executions, so all that matters is here."""
 
-    user_id: Hashable | None = None
+    user_id: Any = None
     """The user's primary key; None for somebody who is not signed in."""
     is_staff: bool = False
     permissions: frozenset[str] = frozenset()
