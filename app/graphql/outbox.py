@@ -23,7 +23,7 @@ class Outbox:
         self.longest = 0
         """The length of the longest message among them."""
         self.writing_since: float | None = None
-        """When the message now being sent was begun, in the event loop's time."""
+        """Since when a message waits for the client to read, in the event loop's time."""
         self._messages: dict[Hashable, str] = {}
         self._send: Callable[[str], Awaitable[None]] | None = None
         self._failure: asyncio.Future[None] | None = None
@@ -38,14 +38,17 @@ class Outbox:
 
     def put(self, key: Hashable, message: str) -> None:
         """Send `message` as soon as the client reads, instead of an unsent one with this key."""
-        self._messages[key] = message
-        self._begin()
+        if self._is_sending or self._send is None:
+            self._messages[key] = message
+        else:
+            self._begin(self._send, message)
 
     def append(self, message: str) -> None:
         """Send `message` whatever comes after it."""
-        self._owed += 1
-        if self._owed >= ROOM:
-            self._has_room.clear()
+        if self._is_sending or self._send is None:
+            self._owed += 1
+            if self._owed >= ROOM:
+                self._has_room.clear()
         self.put(_Owed(), message)
 
     def drop(self, key: Hashable) -> None:
@@ -60,7 +63,8 @@ class Outbox:
         """Send messages for ever, also within `put`. Raises what `send` raises."""
         self._send, self._failure = send, asyncio.get_running_loop().create_future()
         try:
-            self._begin()
+            if self._messages:
+                self._begin(send, self._pop())
             await self._failure
         finally:
             self._send = None
@@ -68,17 +72,23 @@ class Outbox:
                 self._rest.cancel()
                 await asyncio.wait((self._rest,))
 
-    def _begin(self) -> None:
-        if self._send is not None and not self._is_sending:
-            self._is_sending = True
-            self._rest = start(self._send_all(self._send))
+    def _begin(self, send: Callable[[str], Awaitable[None]], message: str) -> None:
+        self._is_sending = True
+        self._rest = start(self._send_all(send, message))
+        if self._rest is not None:
+            self.writing_since = asyncio.get_running_loop().time()
 
-    async def _send_all(self, send: Callable[[str], Awaitable[None]]) -> None:
-        loop = asyncio.get_running_loop()
+    async def _send_all(self, send: Callable[[str], Awaitable[None]], message: str) -> None:
         try:
-            while self._messages:
-                self.writing_since = loop.time()
-                await send(self._pop())
+            while True:
+                self.sent += 1
+                if len(message) > self.longest:
+                    self.longest = len(message)
+                await send(message)
+                if not self._messages:
+                    break
+                message = self._pop()
+                self.writing_since = asyncio.get_running_loop().time()
         except Exception as error:
             self._send = None
             if self._failure is not None and not self._failure.done():
@@ -92,10 +102,7 @@ class Outbox:
             self._owed -= 1
             if self._owed < ROOM:
                 self._has_room.set()
-        message = self._messages.pop(key)
-        self.sent += 1
-        self.longest = max(self.longest, len(message))
-        return message
+        return self._messages.pop(key)
 
 
 class _Owed:
