@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from asyncio import CancelledError, current_task
+from asyncio import CancelledError, Task, create_task, current_task, shield
 from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass
 from types import coroutine
@@ -92,6 +92,35 @@ def wait(awaitable: Awaitable[T]) -> T:
                 future = steps.send(value)
     except StopIteration as end:
         return end.value  # type: ignore[no-any-return]
+
+
+def finish(awaitable: Awaitable[None], tasks: set[Task[None]]) -> None:
+    """Like `wait`, but to the end, also if this task is cancelled meanwhile.
+
+    Nearly always there is nothing to wait for. Otherwise a task, kept in `tasks`, sees to the rest.
+    """
+    steps = awaitable.__await__()
+    try:
+        future = next(steps)
+    except StopIteration:
+        return
+    task = create_task(_resume(steps, future))
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
+    wait(shield(task))
+
+
+async def _resume(steps: Generator[Any, Any, None], future: Any) -> None:
+    try:
+        while True:
+            try:
+                value = await _step(future)
+            except BaseException as error:
+                future = steps.throw(error)
+            else:
+                future = steps.send(value)
+    except StopIteration:
+        return
 
 
 @coroutine

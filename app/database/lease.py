@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any, ParamSpec, TypeVar
 
 from django.db import connections
@@ -89,7 +90,8 @@ class BridgedLease:
                         del connections[alias]
 
     def _give_back(self) -> None:
-        for wrapper in self._wrappers.values():
-            if wrapper.connection is not None and not self._keeps(wrapper):
-                wrapper.in_atomic_block = False
-                wrapper.close()
+        with ExitStack() as stack:  # all of them, also when one fails
+            for wrapper in self._wrappers.values():
+                if wrapper.connection is not None and not self._keeps(wrapper):
+                    wrapper.in_atomic_block = False
+                    stack.callback(wrapper.close)

@@ -12,7 +12,7 @@ from django.db import connections
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from app.database.base import BridgedWrapper, is_bridged
-from app.database.bridge import cross, wait
+from app.database.bridge import cross, finish, wait
 from app.database.connection import Connection, Face
 from app.database.statistics import Statistics
 
@@ -83,6 +83,7 @@ class Pool(Source):
         options = self.options if isinstance(self.options, dict) else {}
         self._drained_at = 0.0
         self._lent = 0
+        self._returning: set[asyncio.Task[None]] = set()
         self.connections: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             connection_class=Connection,
             kwargs=self._connect_options,
@@ -138,8 +139,8 @@ class Pool(Source):
             face.drop(lambda: self._put_back(connection))
 
     def _put_back(self, connection: Connection) -> None:
-        # A cancellation that came in the midst of it would lose the connection.
-        wait(asyncio.shield(self.connections.putconn(connection)))
+        # The pool may wait for its lock; a cancellation then would lose the connection.
+        finish(self.connections.putconn(connection), self._returning)
 
     async def _borrow(self) -> Connection:
         task = asyncio.current_task()

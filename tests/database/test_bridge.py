@@ -6,7 +6,7 @@ from contextvars import ContextVar
 import pytest
 from django.core.exceptions import SynchronousOnlyOperation
 
-from app.database.bridge import cross, is_inside, wait
+from app.database.bridge import cross, finish, is_inside, wait
 
 variable: ContextVar[str] = ContextVar("variable", default="unset")
 
@@ -115,6 +115,28 @@ async def test_timeouts_inside_are_no_cancellation() -> None:
 
     with pytest.raises(ValueError, match="too slow"):
         await cross(work)
+
+
+async def test_what_must_be_finished_is() -> None:
+    finished, may_finish = [], asyncio.Event()
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def work(must_wait: bool) -> None:
+        if must_wait:
+            await may_finish.wait()
+            await asyncio.sleep(0)
+        finished.append(must_wait)
+
+    await cross(lambda: finish(work(must_wait=False), tasks))
+    assert (finished, tasks) == ([False], set())
+    task = asyncio.create_task(cross(lambda: finish(work(must_wait=True), tasks)))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    may_finish.set()
+    await asyncio.gather(*tasks)
+    assert finished == [False, True]
 
 
 async def test_closed_coroutines_clean_up_without_waiting() -> None:
