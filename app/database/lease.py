@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
 from typing import Any, ParamSpec, TypeVar
 
 from django.db import connections
@@ -90,8 +89,11 @@ class BridgedLease:
                         del connections[alias]
 
     def _give_back(self) -> None:
-        with ExitStack() as stack:  # all of them, also when one fails
-            for wrapper in self._wrappers.values():
-                if wrapper.connection is not None and not self._keeps(wrapper):
-                    wrapper.in_atomic_block = False
-                    stack.callback(wrapper.close)
+        for wrapper in self._wrappers.values():
+            if wrapper.connection is not None and not self._keeps(wrapper):
+                wrapper.in_atomic_block = False
+                try:
+                    wrapper.close()
+                except BaseException:
+                    self._give_back()  # the others too
+                    raise

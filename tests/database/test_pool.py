@@ -3,8 +3,10 @@
 import asyncio
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Generator, Iterator
+from itertools import count
 from time import monotonic
+from typing import Any
 
 import psycopg
 import pytest
@@ -236,6 +238,66 @@ async def test_random_cancellations_leave_the_pool_whole(author: Author, rounds:
     await until_whole()
     assert await Author.objects.acount() == 1
     assert await run(running, "pg_sleep") == 0
+
+
+class CancelledAt:
+    """Awaits `work`, whose task is cancelled when it suspends for the `point`-th time and after."""
+
+    def __init__(self, work: Coroutine[Any, Any, None], point: int, times: int) -> None:
+        self._work = work
+        self._points = range(point, point + times)
+        self.suspended = 0
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        value: Any = None
+        resume: Callable[[Any], Any] = self._work.send
+        while True:
+            try:
+                future = resume(value)
+            except StopIteration:
+                return
+            self.suspended += 1
+            if self.suspended in self._points and (task := asyncio.current_task()):
+                task.cancel()
+            try:
+                value, resume = (yield future), self._work.send
+            except BaseException as error:  # noqa: BLE001
+                value, resume = error, self._work.throw
+
+    async def run(self) -> None:
+        """What a task needs."""
+        await self
+
+
+async def save_twice(_: int) -> None:
+    """Begin, nest and end transactions."""
+    async with atomic():
+        await Author.objects.aupdate(name="Ursula")
+        async with atomic():
+            await Author.objects.aupdate(name="Ursula")
+
+
+@pytest.mark.parametrize("job", [query, save_twice, iterate])
+@pytest.mark.parametrize("times", [1, 2, 3])
+async def test_cancellation_at_any_point_loses_no_connection(
+    library: Author, pool_options: Sizes, job: Callable[[int], Any], times: int
+) -> None:
+    pool_options.update(max_size=1)  # so that there is a line to wait in, and nothing to spare
+    async with opened():
+        for point in count(1):
+            rival = asyncio.create_task(Book.objects.acount())
+            await asyncio.sleep(0)
+            work = CancelledAt(job(point), point, times)
+            (result,) = await asyncio.gather(work.run(), return_exceptions=True)
+            assert await rival == 3
+            assert await asyncio.gather(Book.objects.acount(), Book.objects.acount()) == [3, 3]
+            await until_whole()
+            assert (pool().size, pool().idle) == (1, 1)
+            if work.suspended < point:
+                break
+            assert isinstance(result, asyncio.CancelledError), result
+        assert result is None
+        assert point > 2
 
 
 async def test_a_dead_connection_is_not_lent(author: Author) -> None:
