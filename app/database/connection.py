@@ -24,6 +24,8 @@ class Connection(psycopg.AsyncConnection[Any]):
         super().__init__(*args, **kwargs)
         self.created_at = self.alive_at = monotonic()
         self.face: Face
+        self._poller = poll()
+        self._poller.register(self.pgconn.socket, POLLIN)
 
     def is_idle(self) -> bool:
         """Whether no statement and no transaction is under way."""
@@ -31,9 +33,7 @@ class Connection(psycopg.AsyncConnection[Any]):
 
     def is_silent(self) -> bool:
         """Whether the server has sent nothing unasked, as it does when it ends the connection."""
-        poller = poll()
-        poller.register(self.pgconn.socket, POLLIN)
-        return not poller.poll(0)
+        return not self._poller.poll(0)
 
 
 class Face(psycopg.Connection[Any]):

@@ -9,16 +9,17 @@ from time import monotonic
 from typing import Any
 
 from django.db import connections
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
 from app.database.base import BridgedWrapper, is_bridged
 from app.database.bridge import cross, finish, wait
 from app.database.connection import Connection, Face
+from app.database.slots import Slots
 from app.database.statistics import Statistics
 
 # Of Django's `OPTIONS["pool"]`, what holds for an async pool as well: no callbacks, no classes.
 _OPTIONS = {
-    "min_size", "max_size", "timeout", "max_waiting", "max_lifetime", "max_idle", "num_workers",
+    "min_size", "max_size", "timeout", "max_lifetime", "max_idle", "num_workers",
 }  # fmt: skip
 TRUSTED_SECONDS = 1.0
 # The pool's pauses between attempts double, up to minutes: after an outage, callers would run into
@@ -36,13 +37,14 @@ class Source:
         self.settings = connections.settings[alias]
         self.options = self.settings["OPTIONS"].get("pool") or {}
         self._template = BridgedWrapper(self.settings, alias)
+        self._helpers = self._template.shared_helpers()
         self._connect_options: dict[str, Any] = self._template.get_connection_params()
         self._cursor_factory = self._connect_options.pop("cursor_factory")
         self._connect_options["autocommit"] = True
 
     def wrapper(self) -> BridgedWrapper:
         """A database wrapper whose connection will come from here."""
-        wrapper = BridgedWrapper(self.settings, self.alias)
+        wrapper = BridgedWrapper(self.settings, self.alias, self._helpers)
         wrapper.pool = self
         return wrapper
 
@@ -94,6 +96,10 @@ class Pool(Source):
             reconnect_timeout=RECONNECT_SECONDS,
             **{name: value for name, value in options.items() if name in _OPTIONS},
         )
+        # The pool's own line costs a task for each who waits, until Python 3.12.
+        self._slots = Slots(
+            self.connections.max_size, self.connections.timeout, options.get("max_waiting", 0)
+        )
 
     async def _check(self, connection: Connection) -> None:
         """Raise if the server has gone away; ask it only when there is reason to doubt.
@@ -121,8 +127,11 @@ class Pool(Source):
     def getconn(self) -> Face:
         try:
             connection = wait(self._borrow())
-        except PoolTimeout as error:
-            raise PoolTimeout(self._why_none()) from error
+        except (TimeoutError, PoolTimeout) as error:
+            seconds = f" within {self._slots.timeout_seconds:g} s"
+            raise PoolTimeout(self._why_none(seconds)) from error
+        except asyncio.QueueFull as error:
+            raise TooManyRequests(self._why_none()) from error
         self._lent += 1
         connection.face._pool = self  # type: ignore[assignment]
         return connection.face
@@ -140,43 +149,53 @@ class Pool(Source):
 
     def _put_back(self, connection: Connection) -> None:
         # The pool may wait for its lock; a cancellation then would lose the connection.
-        finish(self.connections.putconn(connection), self._returning)
+        try:
+            finish(self.connections.putconn(connection), self._returning)
+        finally:
+            self._slots.give_back()
 
     async def _borrow(self) -> Connection:
+        deadline = monotonic() + self._slots.timeout_seconds
         task = asyncio.current_task()
         cancelled = task.cancelling() if task else 0
-        connection = await self.connections.getconn()
+        await self._slots.take()
+        try:
+            connection = await self.connections.getconn(deadline - monotonic())
+        except BaseException:
+            self._slots.give_back()
+            raise
         if task and task.cancelling() > cancelled:
             # Until Python 3.12, wait_for() loses a cancellation that comes with the result:
             # https://github.com/python/cpython/issues/86296
-            await asyncio.shield(self.connections.putconn(connection))
+            self._put_back(connection)
             raise asyncio.CancelledError
         return connection
 
-    def _why_none(self) -> str:
+    def _why_none(self, when: str = "") -> str:
         now = self.statistics()
         if self._lent < now.max_size:
             why = f"{self._lent} are in use, no other could be opened: see the log of psycopg.pool"
         else:
-            why = f"all {self._lent} are in use, {now.waiting} more callers wait"
+            why = f"all {self._lent} are in use, {now.waiting} others wait"
         return (
-            f'No connection to the database "{self.alias}" within {self.connections.timeout:g} s: '
-            f'{why}. OPTIONS["pool"] sets max_size and timeout.'
+            f'No connection to the database "{self.alias}"{when}: {why}. '
+            'OPTIONS["pool"] sets max_size, timeout and max_waiting.'
         )
 
     def statistics(self) -> Statistics:
         """How the pool stands now, and what it counted since it was opened."""
-        counted = self.connections.get_stats()
+        slots, counted = self._slots, self.connections.get_stats()
         return Statistics(
             name=self.alias,
-            max_size=self.connections.max_size,
+            max_size=slots.size,
             size=counted.get("pool_size", 0),
             idle=counted.get("pool_available", 0),
-            waiting=counted.get("requests_waiting", 0),
-            requests=counted.get("requests_num", 0),
-            queued=counted.get("requests_queued", 0),
-            errors=counted.get("requests_errors", 0),
-            wait_seconds=counted.get("requests_wait_ms", 0) / 1000,
+            # In line, or for a new connection.
+            waiting=slots.waiting + counted.get("requests_waiting", 0),
+            requests=slots.requests,
+            queued=slots.queued + counted.get("requests_queued", 0),
+            errors=slots.errors + counted.get("requests_errors", 0),
+            wait_seconds=slots.wait_seconds + counted.get("requests_wait_ms", 0) / 1000,
             opened=counted.get("connections_num", 0),
             lost=counted.get("connections_lost", 0) + counted.get("returns_bad", 0),
         )

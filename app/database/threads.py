@@ -14,6 +14,7 @@ from django.db import OperationalError, connections
 from app.database import scope
 from app.database.base import is_bridged
 from app.database.debugging import Debugging
+from app.database.slots import Slots
 from app.database.statistics import Statistics
 from app.database.stock import run_in_this_thread
 
@@ -40,40 +41,33 @@ class Threads:
 
     def __init__(self, size: int, timeout_seconds: float) -> None:
         self._loop = asyncio.get_running_loop()
-        self._timeout_seconds = timeout_seconds
-        self._idle: asyncio.LifoQueue[Worker] = asyncio.LifoQueue()
+        self._slots = Slots(size, timeout_seconds)
         self._workers = [Worker() for _ in range(size)]
-        for worker in self._workers:
-            self._idle.put_nowait(worker)
-        self._waiting = self._requests = self._queued = self._errors = 0
+        self._idle = self._workers.copy()
 
     async def borrow(self) -> Worker:
         """Return a thread that nobody uses."""
-        self._requests += 1
-        if not self._idle.empty():
-            return self._idle.get_nowait()
-        self._queued += 1
-        self._waiting += 1
         try:
-            async with asyncio.timeout(self._timeout_seconds):
-                return await self._idle.get()
+            await self._slots.take()
         except TimeoutError:
-            self._errors += 1
             raise OperationalError(
-                f"No thread for the database within {self._timeout_seconds:g} s: all "
-                f"{len(self._workers)} are in use; {self._waiting} more wait."
+                f"No thread for the database within {self._slots.timeout_seconds:g} s: all "
+                f"{len(self._workers)} are in use; {self._slots.waiting} others wait."
             ) from None
-        finally:
-            self._waiting -= 1
+        return self._idle.pop()
 
     def give_back(self, worker: Worker) -> None:
         """Lend `worker` on as soon as its latest call has ended."""
         if worker.latest is None or worker.latest.done():
-            self._idle.put_nowait(worker)
+            self._lend_on(worker)
         else:
             worker.latest.add_done_callback(
-                lambda _: self._loop.call_soon_threadsafe(self._idle.put_nowait, worker)
+                lambda _: self._loop.call_soon_threadsafe(self._lend_on, worker)
             )
+
+    def _lend_on(self, worker: Worker) -> None:
+        self._idle.append(worker)
+        self._slots.give_back()
 
     def close(self) -> None:
         """Wait for the running calls, then close the threads' connections."""
@@ -89,11 +83,12 @@ class Threads:
             name="threads",
             max_size=len(self._workers),
             size=sum(worker.latest is not None for worker in self._workers),
-            idle=self._idle.qsize(),
-            waiting=self._waiting,
-            requests=self._requests,
-            queued=self._queued,
-            errors=self._errors,
+            idle=len(self._idle),
+            waiting=self._slots.waiting,
+            requests=self._slots.requests,
+            queued=self._slots.queued,
+            errors=self._slots.errors,
+            wait_seconds=self._slots.wait_seconds,
         )
 
 

@@ -1,6 +1,7 @@
 """The pool on PostgreSQL: who holds a connection, for how long, and what goes wrong."""
 
 import asyncio
+import gc
 import random
 import threading
 from collections.abc import Callable, Coroutine, Generator, Iterator
@@ -15,6 +16,7 @@ from django.db.transaction import TransactionManagementError
 from psycopg_pool import PoolClosed
 
 from app.database import pools, scope
+from app.database.base import BridgedWrapper
 from app.database.calls import run
 from app.database.lifespan import opened, statistics
 from app.database.statistics import Statistics
@@ -88,6 +90,21 @@ async def test_no_thread_is_started(author: Author) -> None:
     assert callers == {threading.get_ident()}
 
 
+async def test_calls_leave_no_wrapper_to_the_garbage_collector(author: Author) -> None:
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        for _ in range(5):
+            await Book.objects.acount()
+        gc.collect()
+        assert not [each for each in gc.garbage if isinstance(each, BridgedWrapper)]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+
+
 async def test_connections_are_held_only_in_use(author: Author) -> None:
     await Book.objects.acount()
     assert (pool().size, pool().idle) == (1, 1)
@@ -141,13 +158,40 @@ async def test_a_full_pool_has_a_deadline(library: Author, pool_options: Sizes) 
     async with opened():
         stuck = [asyncio.create_task(run(sleep, 60)) for _ in range(2)]
         await until(lambda: (pool().size, pool().idle) == (2, 0))
-        with pytest.raises(OperationalError, match="all 2 are in use, 1 more"):
+        with pytest.raises(OperationalError, match="all 2 are in use, 0 others"):
             await Book.objects.acount()
         for task in stuck:
             task.cancel()
         await asyncio.gather(*stuck, return_exceptions=True)
         assert await Book.objects.acount() == 3
         assert (pool().size, pool().idle, pool().waiting, pool().errors) == (2, 2, 0, 1)
+
+
+async def test_a_line_has_a_greatest_length(library: Author, pool_options: Sizes) -> None:
+    pool_options.update(max_size=1, max_waiting=2)
+    async with opened():
+        await Book.objects.acount()
+        results = await asyncio.gather(
+            *(Book.objects.acount() for _ in range(5)), return_exceptions=True
+        )
+        assert results[:3] == [3, 3, 3]
+        for error in results[3:]:
+            assert isinstance(error, OperationalError)
+            assert "all 1 are in use, 2 others wait" in str(error)
+        assert (pool().requests, pool().waiting, pool().errors) == (6, 0, 2)
+
+
+async def test_the_line_is_counted(library: Author, pool_options: Sizes) -> None:
+    pool_options.update(max_size=2)
+    async with opened():
+        await asyncio.gather(*(run(sleep, 0.02) for _ in range(4)))
+        await until(lambda: pool().idle == 2)
+        before = pool()
+        await asyncio.gather(*(run(sleep, 0.01) for _ in range(6)))
+        assert pool().requests - before.requests == 6
+        assert pool().queued - before.queued == 4
+        assert pool().wait_seconds - before.wait_seconds > 0.03
+        assert (pool().errors, pool().waiting, pool().idle) == (0, 0, 2)
 
 
 async def test_cancellation_ends_the_query_on_the_server(author: Author) -> None:
@@ -261,7 +305,7 @@ class CancelledAt:
                 task.cancel()
             try:
                 value, resume = (yield future), self._work.send
-            except BaseException as error:  # noqa: BLE001
+            except BaseException as error:
                 value, resume = error, self._work.throw
 
     async def run(self) -> None:
@@ -290,7 +334,7 @@ async def test_cancellation_at_any_point_loses_no_connection(
             work = CancelledAt(job(point), point, times)
             (result,) = await asyncio.gather(work.run(), return_exceptions=True)
             assert await rival == 3
-            assert await asyncio.gather(Book.objects.acount(), Book.objects.acount()) == [3, 3]
+            assert await asyncio.gather(*(Book.objects.acount() for _ in range(2))) == [3, 3]
             await until_whole()
             assert (pool().size, pool().idle) == (1, 1)
             if work.suspended < point:

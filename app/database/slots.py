@@ -1,0 +1,48 @@
+"""Let a bounded number of callers in; the others wait in line, until a deadline."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from time import monotonic
+
+
+class Slots:
+    """`size` slots of one event loop, given in the order of asking, and counts for statistics."""
+
+    def __init__(self, size: int, timeout_seconds: float, most_waiting: int = 0) -> None:
+        self.size = size
+        self.timeout_seconds = timeout_seconds
+        self._most_waiting = most_waiting or math.inf
+        self.waiting = self.requests = self.queued = self.errors = 0
+        self.wait_seconds = 0.0
+        self._free = asyncio.Semaphore(size)
+
+    async def take(self) -> None:
+        """Take a slot.
+
+        Raise `TimeoutError` if none becomes free in time, `QueueFull` if too many wait already.
+        """
+        self.requests += 1
+        if not self._free.locked():
+            await self._free.acquire()  # at once
+            return
+        if self.waiting >= self._most_waiting:
+            self.errors += 1
+            raise asyncio.QueueFull
+        self.queued += 1
+        self.waiting += 1
+        began = monotonic()
+        try:
+            async with asyncio.timeout(self.timeout_seconds):
+                await self._free.acquire()
+        except TimeoutError:
+            self.errors += 1
+            raise
+        finally:
+            self.waiting -= 1
+            self.wait_seconds += monotonic() - began
+
+    def give_back(self) -> None:
+        """Let the next in."""
+        self._free.release()
