@@ -19,7 +19,6 @@ import uvloop
 from django.conf import settings
 
 CALLERS: Final = (1, 10, 100)
-CONNECTIONS: Final = 8
 
 Ask = Callable[[], Awaitable[object]]
 
@@ -48,7 +47,7 @@ async def ours() -> AsyncIterator[Ask]:
     from app.database.lifespan import opened
     from orders.models import Order
 
-    async with opened(threads=CONNECTIONS):
+    async with opened(threads=settings.DATABASE_POOL_SIZE):
         yield lambda: Order.objects.select_related("user").alast()
 
 
@@ -94,7 +93,11 @@ async def raw() -> AsyncIterator[Ask]:
     query = str(stock_orders().order_by("-id")[:1].query)
     url = os.environ["DATABASE_URL"]
     pool = AsyncConnectionPool[psycopg.AsyncConnection[Any]](
-        url, min_size=1, max_size=CONNECTIONS, kwargs={"autocommit": True}, open=False
+        url,
+        min_size=1,
+        max_size=settings.DATABASE_POOL_SIZE,
+        kwargs={"autocommit": True},
+        open=False,
     )
 
     async def ask() -> object:
@@ -150,7 +153,7 @@ if __name__ == "__main__":
     if arm == "async_backend":
         database = settings.DATABASES["default"]
         database["ENGINE"] = "django_async_backend.db.backends.postgresql"
-        pool = {"min_size": 0, "max_size": CONNECTIONS, "timeout": 30}
+        pool = {"min_size": 0, "max_size": settings.DATABASE_POOL_SIZE, "timeout": 30}
         database["OPTIONS"] = {**database["OPTIONS"], "pool": pool}
         settings.INSTALLED_APPS += ["django_async_backend"]
     django.setup()

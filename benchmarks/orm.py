@@ -19,6 +19,8 @@ ARMS: Final = {
     "raw": "psycopg without an ORM",
 }
 LATENCIES_MS: Final = (0, 5)
+CONNECTIONS: Final = 20
+"""Of each arm with a pool: so many that, 5 ms away, the processor is busy and not the pool."""
 
 
 def arms() -> list[str]:
@@ -31,6 +33,7 @@ def measure(arm: str, socket: Path, seconds: float) -> Iterator[tuple[int, dict[
     settings = "benchmarks.open_settings" if arm == "ours" else "benchmarks.stock_settings"
     environment = os.environ | {
         "DATABASE_URL": f"postgresql://measured@/benchmark?host={socket}",
+        "DATABASE_POOL_SIZE": str(CONNECTIONS),
         "DEBUG": "true",
         "DJANGO_SETTINGS_MODULE": settings,
     }

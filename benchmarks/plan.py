@@ -151,6 +151,7 @@ class Run:
                 "versions": machine.versions()
                 | {"postgresql": postgresql.version, "sqlite": sqlite.version},
                 "rounds": scale.rounds,
+                "connections": orm.CONNECTIONS,
                 "is_quick": scale.is_quick,
             }
         )

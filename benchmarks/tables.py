@@ -181,8 +181,9 @@ def _orm(results: Results) -> Iterator[str]:
         return
     yield "## The ORM from a coroutine"
     yield (
-        "The newest order with its user, asked by many tasks at once, on PostgreSQL with eight "
-        "connections where there is a pool: queries a second."
+        "The newest order with its user, asked by many tasks at once, on PostgreSQL with "
+        f"{results.about.get('connections', 8)} connections where there is a pool: queries a "
+        "second."
     )
     yield _plot("orm", "Queries a second by number of callers")
     for latency in sorted({int(record.case["latency_ms"]) for record in records}):
