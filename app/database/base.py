@@ -54,6 +54,7 @@ class BridgedWrapper(DatabaseWrapper):
     """
 
     pool: Any = None  # set by the maker; Django's own code takes from it and gives back
+    has_ended = False  # the call or transaction: nobody would give back what is borrowed now
 
     def __init__(self, settings: Any, alias: str, helpers: Mapping[str, Any] | None = None) -> None:
         super().__init__(settings, alias)
@@ -99,6 +100,11 @@ class BridgedWrapper(DatabaseWrapper):
         """
         if self.connection is not None:
             return
+        if self.has_ended:
+            raise ProgrammingError(
+                "This connection belongs to a call or transaction that has ended. Do not keep "
+                f"connections[{self.alias!r}]: ask for it in each call."
+            )
         inherited = BaseDatabaseWrapper.ensure_connection
         if not is_inside():
             inherited(self)  # which raises SynchronousOnlyOperation

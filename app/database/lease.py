@@ -61,6 +61,8 @@ class BridgedLease:
     async def close(self) -> None:
         """Give back every connection, rolled back if need be."""
         self._keeps = nothing
+        for wrapper in self._wrappers.values():
+            wrapper.has_ended = True
         if any(wrapper.connection is not None for wrapper in self._wrappers.values()):
             await cross(self._give_back)
 

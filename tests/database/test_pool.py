@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from django.db import OperationalError, connection, connections
+from django.db import OperationalError, ProgrammingError, connection, connections
 from django.db.transaction import TransactionManagementError
 from psycopg_pool import PoolClosed
 
@@ -138,6 +138,17 @@ def _count(sql: str) -> int:
     with connection.cursor() as cursor:
         cursor.execute(sql)
         return int(cursor.fetchone()[0])
+
+
+async def test_connections_kept_beyond_their_call_are_refused(author: Author) -> None:
+    kept = await run(lambda: connections["default"])
+    with pytest.raises(ProgrammingError, match="has ended"):
+        await run(kept.ensure_connection)
+    async with atomic():
+        kept = connections["default"]
+    with pytest.raises(ProgrammingError, match="has ended"):
+        await run(kept.ensure_connection)
+    assert (pool().size, pool().idle) == (1, 1)
 
 
 async def test_siblings_have_connections_of_their_own(author: Author) -> None:
