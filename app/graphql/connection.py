@@ -1,16 +1,17 @@
 """One WebSocket, from the accepted handshake to its close."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Final
 
+from graphql import OperationType
 from starlette.types import Message as Event
 from starlette.types import Receive, Send
 
-from app.graphql.context import Context
 from app.graphql.documents import InvalidDocumentError
-from app.graphql.engine import Engine, Operation, describe, response
+from app.graphql.engine import Engine, Operation, describe
 from app.graphql.errors import TooManyOperationsError
-from app.graphql.link import TOO_SLOW, CloseError, Link
+from app.graphql.link import EXPIRED, TOO_SLOW, CloseError, Link
 from app.graphql.messages import Message, read
 from app.graphql.request import encode
 from app.graphql.subprotocols import Action, Subprotocol
@@ -51,12 +52,14 @@ class Subscription:
 class Execution:
     """A query or mutation running for one connection."""
 
-    def __init__(self, task: asyncio.Task[None]) -> None:
-        self._task = task
+    def __init__(self, operation: Operation) -> None:
+        self.operation: Final = operation
+        self.task: asyncio.Task[None] | None = None
 
     def cancel(self) -> None:
-        """Stop it; its result is not sent."""
-        self._task.cancel()
+        """Stop a query; a mutation that was begun runs to its end, as over HTTP. Nobody hears."""
+        if self.task is not None and self.operation.type is not OperationType.MUTATION:
+            self.task.cancel()
 
 
 class Connection:
@@ -65,42 +68,48 @@ class Connection:
     Queries and mutations run in tasks of their own, so nothing that runs delays a ping.
     """
 
-    def __init__(
-        self, engine: Engine, context: Context, subprotocol: Subprotocol, link: Link
-    ) -> None:
+    def __init__(self, engine: Engine, subprotocol: Subprotocol, link: Link) -> None:
         self.subprotocol: Final = subprotocol
         self.link: Final = link
         self.outbox: Final = link.outbox
         self._engine = engine
-        self._context = context
         self._operations: dict[str, Subscription | Execution] = {}
-        self._executions: set[asyncio.Task[None]] = set()
+        self._executions: set[Execution] = set()
         self._loop = asyncio.get_running_loop()
         self._opened_at = self._pinged_at = self._loop.time()
         self._is_acknowledged = self._awaits_pong = False
 
-    async def run(self, receive: Receive, send: Send) -> CloseError | None:
-        """Serve the connection until either side ends it.
+    async def run(
+        self, receive: Receive, send: Send, close: Callable[[CloseError], Awaitable[None]]
+    ) -> None:
+        """Serve the connection until either side ends it, and then its mutations until their end.
 
-        Answers with how the connection is to be closed, or None if the client has closed it.
+        `close` is called in between, unless it was the client that closed.
         """
 
         async def send_text(text: str) -> None:
             await send({"type": "websocket.send", "text": text})
 
         try:
-            return await self.link.run(self._read(receive), send_text)
+            try:
+                end = await self.link.run(self._read(receive), send_text)
+            finally:
+                for operation in self._operations.values():
+                    operation.cancel()
+            if end is not None:
+                await close(end)
         finally:
-            for operation in self._operations.values():
-                operation.cancel()
-            if self._executions:
-                await asyncio.wait(self._executions)
+            tasks = [each.task for each in self._executions if each.task is not None]
+            # When this is cancelled, as at the end of the server's patience, they are, too.
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     def check(self, now: float) -> None:
         """Ping the client when it is time, and close if it fails to do its part."""
         limits = self._engine.limits
         if self.link.is_stuck(now, limits.send_seconds):
             self.link.close(TOO_SLOW)
+        elif self.link.has_expired:
+            self.link.close(EXPIRED)
         elif not self._is_acknowledged:
             if now - self._opened_at > limits.connection_init_seconds:
                 self.link.close(CloseError(4408, "Connection initialisation timeout"))
@@ -179,24 +188,33 @@ class Connection:
 
     def _check_count(self) -> None:
         limit = self._engine.limits.max_operations
-        if len(self._operations) >= limit:
+        # A mutation whose id the client has given up is still at work.
+        if len({*self._operations.values(), *self._executions}) >= limit:
             raise TooManyOperationsError(f"At most {limit} operations may run at once.")
 
     def _start(self, id_: str, operation: Operation) -> None:
         if operation.is_subscription:
             subscription = self._operations[id_] = Subscription(self, id_)
-            subscription.operation = self._engine.join(operation, self._context, subscription)
+            viewer = self.link.session.viewer
+            subscription.operation = self._engine.join(operation, viewer, subscription)
         else:
-            task = self._loop.create_task(self._execute(id_, operation))
-            self._executions.add(task)
-            task.add_done_callback(self._executions.discard)
-            self._operations[id_] = Execution(task)
+            execution = self._operations[id_] = Execution(operation)
+            execution.task = self._loop.create_task(self._execute(id_, execution))
+            self._executions.add(execution)
+            execution.task.add_done_callback(lambda _: self._executions.discard(execution))
 
-    async def _execute(self, id_: str, operation: Operation) -> None:
+    async def _execute(self, id_: str, execution: Execution) -> None:
+        result = errors = None
         try:
-            result = encode(response(await self._engine.execute(operation, self._context)))
+            # Rights may have changed since the handshake.
+            viewer = await self._engine.viewer_for(self.link.session.key)
+            result = encode(await self._engine.execute(execution.operation, viewer))
         except Exception as error:
-            self.refuse(id_, describe(error))
+            errors = describe(error)
+        if self._operations.get(id_) is not execution:
+            return  # The client has given it up.
+        if errors is not None:
+            self.refuse(id_, errors)
         else:
             head = f'{{"id":{encode(id_)},"type":"{self.subprotocol.result}","payload":'
             self.outbox.append(f"{head}{result}}}")

@@ -29,7 +29,7 @@ from app.graphql.errors import BadUserInputError, cause_of, format_error, is_tra
 from app.graphql.limits import Limits
 from app.graphql.request import GraphQLRequest, encode
 from app.graphql.revocation import Revocation
-from app.graphql.viewer import Viewer, has_session, load_viewer
+from app.graphql.viewer import Session, Viewer, load_session, load_viewer
 from app.live import Failures, Live, Member, SharedOperation
 
 
@@ -87,10 +87,15 @@ class Engine:
     ) -> None:
         await self._running.__aexit__(kind, error, traceback)
 
-    async def context_for(self, cookies: str) -> Context:
-        """The context of whoever sends this `Cookie` header. Asks the database if it must."""
-        viewer = await run(load_viewer, cookies) if has_session(cookies) else self._anonymous
-        return Context(viewer, self.feed)
+    async def viewer_for(self, session_key: str) -> Viewer:
+        """Whom a session identifies now. Asks the database if it must."""
+        return await run(load_viewer, session_key) if session_key else self._anonymous
+
+    async def session_for(self, session_key: str) -> Session:
+        """What a connection has to know of its session. Asks the database if it must."""
+        if not session_key:
+            return Session("", self._anonymous)
+        return await run(load_session, session_key)
 
     @cached_property
     def _anonymous(self) -> Viewer:
@@ -104,30 +109,30 @@ class Engine:
             raise InvalidDocumentError([_unknown_operation(document, request.operation_name)])
         return Operation(request, document, operation.operation)
 
-    async def execute(self, operation: Operation, context: Context) -> ExecutionResult:
-        """Run a query or mutation."""
+    async def execute(self, operation: Operation, viewer: Viewer) -> dict[str, Any]:
+        """Run a query or mutation: the response."""
         self.executions += 1
         result = execute(
             self.schema,
             operation.document,
-            context_value=context,
+            context_value=Context(viewer, self.feed),
             variable_values=operation.request.variables,
             operation_name=operation.request.operation_name,
         )
-        return await result if isawaitable(result) else result
+        return response(await result if isawaitable(result) else result)
 
-    def join(self, operation: Operation, context: Context, member: Member) -> SharedOperation:
+    def join(self, operation: Operation, viewer: Viewer, member: Member) -> SharedOperation:
         """Subscribe `member`, together with all equal viewers who ask exactly the same."""
         request = operation.request
         variables = encode(sorted(request.variables.items()))
-        key = (request.query, request.operation_name, variables, context.viewer)
-        return self.live.join(key, lambda: self._results(operation, context), member)
+        key = (request.query, request.operation_name, variables, viewer)
+        return self.live.join(key, lambda: self._results(operation, viewer), member)
 
-    async def _results(self, operation: Operation, context: Context) -> AsyncGenerator[str, None]:
+    async def _results(self, operation: Operation, viewer: Viewer) -> AsyncGenerator[str, None]:
         stream = subscribe(
             self.schema,
             operation.document,
-            context_value=context,
+            context_value=Context(viewer, self.feed),
             variable_values=operation.request.variables,
             operation_name=operation.request.operation_name,
         )

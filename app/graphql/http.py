@@ -5,8 +5,8 @@ https://graphql.github.io/graphql-over-http/draft/
 
 import logging
 import re
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 from ariadne.asgi.handlers import GraphQLHTTPHandler
 from django.db import Error as DatabaseError
@@ -16,16 +16,18 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from app.graphql.context import Context
 from app.graphql.documents import InvalidDocumentError
-from app.graphql.engine import Engine, Operation, describe, response
+from app.graphql.engine import Engine, Operation, describe
 from app.graphql.errors import BadUserInputError
 from app.graphql.link import Link
 from app.graphql.origin import is_host_allowed
 from app.graphql.request import GraphQLRequest, RequestError, decode, encode
 from app.graphql.sse import EventStream, single_event
+from app.graphql.viewer import Viewer, session_key
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 JSON = "application/json"
 GRAPHQL_JSON = "application/graphql-response+json"
@@ -83,7 +85,6 @@ class HTTPHandler(GraphQLHTTPHandler):
                 return page
             media_type = JSON
         graphql_request = await self._read(request)
-        context = await self._context(request)
         try:
             operation = self._prepare(graphql_request, request.method, media_type)
         except InvalidDocumentError as error:
@@ -91,12 +92,14 @@ class HTTPHandler(GraphQLHTTPHandler):
             if media_type == EVENT_STREAM:
                 return _single_event(body)
             return Response(body, 400 if media_type == GRAPHQL_JSON else 200, media_type=media_type)
+        key = session_key(request.headers.get("cookie", ""))
         if media_type == EVENT_STREAM and operation.is_subscription:
             if request.method == "HEAD":
                 return Response(media_type=EVENT_STREAM)
-            link = Link(receive, context.viewer, request.headers.get("cookie", ""))
-            return await self._stream(operation, context, link, receive, send)
-        return await self._execute(operation, context, media_type)
+            link = Link(receive, await _identified(self._engine.session_for(key)))
+            return await self._stream(operation, link, receive, send)
+        viewer = await _identified(self._engine.viewer_for(key))
+        return await self._execute(operation, viewer, media_type)
 
     async def _read(self, request: Request) -> GraphQLRequest:
         limit = self._engine.limits.max_message_bytes
@@ -114,14 +117,6 @@ class HTTPHandler(GraphQLHTTPHandler):
         except RequestError as error:
             raise HTTPError(400, str(error)) from None
 
-    async def _context(self, request: Request) -> Context:
-        try:
-            return await self._engine.context_for(request.headers.get("cookie", ""))
-        except DatabaseError as error:
-            logger.error("A request's viewer could not be loaded: %s", error)  # noqa: TRY400
-            message = "The database does not answer at the moment. Try again later."
-            raise HTTPError(503, message, {"Retry-After": "5"}) from None
-
     def _prepare(self, request: GraphQLRequest, method: str, media_type: str) -> Operation:
         operation = self._engine.prepare(request)
         if operation.type is OperationType.MUTATION and method != "POST":
@@ -131,8 +126,8 @@ class HTTPHandler(GraphQLHTTPHandler):
             raise InvalidDocumentError([BadUserInputError(message)])
         return operation
 
-    async def _execute(self, operation: Operation, context: Context, media_type: str) -> Response:
-        result = response(await self._engine.execute(operation, context))
+    async def _execute(self, operation: Operation, viewer: Viewer, media_type: str) -> Response:
+        result = await self._engine.execute(operation, viewer)
         if media_type == EVENT_STREAM:
             return _single_event(encode(result))
         is_request_error = "data" not in result
@@ -140,7 +135,7 @@ class HTTPHandler(GraphQLHTTPHandler):
         return Response(encode(result), status, media_type=media_type)
 
     async def _stream(
-        self, operation: Operation, context: Context, link: Link, receive: Receive, send: Send
+        self, operation: Operation, link: Link, receive: Receive, send: Send
     ) -> Response | None:
         connections = self._engine.connections
         if connections.is_full:
@@ -148,7 +143,7 @@ class HTTPHandler(GraphQLHTTPHandler):
         stream = EventStream(self._engine, link)
         connections.add(stream)
         try:
-            await stream.run(operation, context, receive, send)
+            await stream.run(operation, receive, send)
         finally:
             connections.discard(stream)
         return None
@@ -190,6 +185,15 @@ async def _body(request: Request, limit: int) -> bytes:
             message = f"The request's body may have {limit} bytes at most."
             raise HTTPError(413, message, {"Connection": "close"})  # Do not read the rest.
     return b"".join(chunks)
+
+
+async def _identified(loading: Awaitable[T]) -> T:
+    try:
+        return await loading
+    except DatabaseError as error:
+        logger.error("A request's viewer could not be loaded: %s", error)  # noqa: TRY400
+        message = "The database does not answer at the moment. Try again later."
+        raise HTTPError(503, message, {"Retry-After": "5"}) from None
 
 
 def _single_event(result: str) -> Response:

@@ -1,13 +1,14 @@
 """Read from a client and write to it at the same time, until either ends or somebody closes."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final
 
 from starlette.types import Message, Receive, Send
 
 from app.graphql.outbox import Outbox
-from app.graphql.viewer import Viewer
+from app.graphql.viewer import Session
 
 CLOSE_SECONDS = 1.0
 # uvicorn answers WebSocket pings by itself, also of a client that does not read the answers.
@@ -24,15 +25,14 @@ class CloseError(Exception):
 
 
 TOO_SLOW: Final = CloseError(1008, "Too slow: what was sent is not being read")
+EXPIRED: Final = CloseError(4403, "Forbidden: the session has expired")
 
 
 class Link:
     """One connected client: who it is, its tasks, and its outbox."""
 
-    def __init__(self, receive: Receive, viewer: Viewer, cookies: str) -> None:
-        self.viewer: Final = viewer
-        self.cookies: Final = cookies
-        """The `Cookie` header that identified the viewer."""
+    def __init__(self, receive: Receive, session: Session) -> None:
+        self.session = session
         self.outbox: Final = Outbox()
         self._transport = _transport_behind(receive)
         self._reader: asyncio.Task[Any] | None = None
@@ -69,6 +69,11 @@ class Link:
             self._is_closing = True
             self._end = end
             self._reader.cancel()
+
+    @property
+    def has_expired(self) -> bool:
+        """Whether the session ended since it was last looked at."""
+        return time.time() > self.session.expires_at
 
     def is_stuck(self, now: float, seconds: float) -> bool:
         """Whether the client has left a message unread for `seconds`, or too many pongs."""

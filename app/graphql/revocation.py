@@ -13,12 +13,12 @@ from app.changes.feed import Feed, Watch
 from app.database.calls import run
 from app.graphql.connections import Connections
 from app.graphql.link import CloseError, Link
-from app.graphql.viewer import Viewer, has_session, load_viewer
+from app.graphql.viewer import Session, load_session
 
 logger = logging.getLogger(__name__)
 
 REVIEW_SECONDS = 2.0
-VIEWERS_AT_ONCE = 50
+SESSIONS_AT_ONCE = 50
 REST = 20
 """How many times as long as a review took is the pause after it."""
 MOST_REST_SECONDS = 5.0
@@ -64,16 +64,17 @@ class Revocation:
     async def _review(self) -> None:
         signed_in: dict[str, list[Link]] = defaultdict(list)
         for connection in self._connections:
-            if has_session(connection.link.cookies):
-                signed_in[connection.link.cookies].append(connection.link)
+            if key := connection.link.session.key:
+                signed_in[key].append(connection.link)
         every = list(signed_in)
-        for start in range(0, len(every), VIEWERS_AT_ONCE):
-            some = every[start : start + VIEWERS_AT_ONCE]
-            for cookies, viewer in zip(some, await run(_load, some), strict=True):
-                for link in signed_in[cookies]:
-                    if link.viewer != viewer:
+        for start in range(0, len(every), SESSIONS_AT_ONCE):
+            for session in await run(_load, every[start : start + SESSIONS_AT_ONCE]):
+                for link in signed_in[session.key]:
+                    if link.session.viewer == session.viewer:
+                        link.session = session  # which may last longer now
+                    else:
                         link.close(CloseError(4403, "Forbidden: the viewer has changed"))
 
 
-def _load(cookies: list[str]) -> list[Viewer]:
-    return [load_viewer(each) for each in cookies]
+def _load(keys: list[str]) -> list[Session]:
+    return [load_session(key) for key in keys]

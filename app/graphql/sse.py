@@ -9,9 +9,8 @@ from typing import Final
 
 from starlette.types import Receive, Send
 
-from app.graphql.context import Context
 from app.graphql.engine import Engine, Operation
-from app.graphql.link import TOO_SLOW, CloseError, Link
+from app.graphql.link import EXPIRED, TOO_SLOW, CloseError, Link
 
 logger = logging.getLogger(__name__)
 
@@ -32,9 +31,7 @@ class EventStream:
         self._engine = engine
         self._commented_at = asyncio.get_running_loop().time()
 
-    async def run(
-        self, operation: Operation, context: Context, receive: Receive, send: Send
-    ) -> None:
+    async def run(self, operation: Operation, receive: Receive, send: Send) -> None:
         """Stream results until the operation ends or the client goes."""
 
         async def send_event(event: str) -> None:
@@ -42,9 +39,9 @@ class EventStream:
             if event.endswith(COMPLETE):
                 self.link.close(COMPLETED)
 
-        await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
-        shared = self._engine.join(operation, context, self)
+        shared = self._engine.join(operation, self.link.session.viewer, self)
         try:
+            await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
             end = await self.link.run(_until_disconnected(receive), send_event)
         finally:
             shared.leave(self)
@@ -68,10 +65,12 @@ class EventStream:
         self.link.outbox.put("last", COMPLETE)
 
     def check(self, now: float) -> None:
-        """Send a comment when it is time, so that proxies keep the connection; close if stuck."""
+        """Send a comment when it is time, so that proxies keep the connection; end what is over."""
         limits = self._engine.limits
         if self.link.is_stuck(now, limits.send_seconds):
             self.link.close(TOO_SLOW)
+        elif self.link.has_expired:
+            self.link.close(EXPIRED)
         elif now - self._commented_at > limits.ping_seconds:
             self._commented_at = now
             self.link.outbox.put("keep-alive", ":\n\n")

@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 from importlib import import_module
+from math import inf
 from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import get_user
+from django.contrib.sessions.backends.db import SessionStore as DatabaseSession
 from django.http import HttpRequest, parse_cookie
 
 
@@ -26,20 +28,32 @@ class Viewer:
         return self.is_unrestricted or permission in self.permissions
 
 
-def has_session(cookies: str) -> bool:
-    """Whether the `Cookie` header names a session, so that `load_viewer` will ask the database."""
-    return bool(_session_key(cookies))
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A signed-in viewer, or an anonymous one, for as long as a connection may last."""
+
+    key: str
+    """What the session cookie says; empty without one."""
+    viewer: Viewer
+    expires_at: float = inf
+    """In Unix time. Known of sessions in the database only."""
 
 
-def load_viewer(cookies: str) -> Viewer:
-    """The viewer that the `Cookie` header identifies, by synchronous database access.
+def session_key(cookies: str) -> str:
+    """The session that a `Cookie` header names, for which the database has to be asked, or ""."""
+    key = parse_cookie(cookies).get(settings.SESSION_COOKIE_NAME, "")
+    # No session engine makes other keys, and not every database takes them.
+    return key if key.isascii() and key.isprintable() else ""
+
+
+def load_viewer(key: str) -> Viewer:
+    """The viewer that a session key identifies, by synchronous database access.
 
     An unknown, expired or forged session, or a user who is no longer active, is anonymous.
     """
     request = HttpRequest()
-    session_key = _session_key(cookies)
-    request.session = import_module(settings.SESSION_ENGINE).SessionStore(session_key)
-    user = get_user(request) if session_key else None
+    request.session = _engine()(key or None)
+    user = get_user(request) if key else None
     if user is None or not user.is_authenticated:
         return Viewer(is_unrestricted=settings.OPEN_ACCESS)
     return Viewer(
@@ -50,7 +64,15 @@ def load_viewer(cookies: str) -> Viewer:
     )
 
 
-def _session_key(cookies: str) -> str | None:
-    key = parse_cookie(cookies).get(settings.SESSION_COOKIE_NAME, "")
-    # No session engine makes other keys, and not every database takes them.
-    return key if key.isascii() and key.isprintable() else None
+def load_session(key: str) -> Session:
+    """The viewer as `load_viewer` has it, and until when the session lasts."""
+    viewer, engine = load_viewer(key), _engine()
+    if viewer.user_id is None or not issubclass(engine, DatabaseSession):
+        return Session(key, viewer)
+    # The session itself only knows when it would end if it were saved now.
+    row = engine.get_model_class().objects.filter(session_key=key).first()
+    return Session(key, viewer, row.expire_date.timestamp() if row else 0)
+
+
+def _engine() -> Any:
+    return import_module(settings.SESSION_ENGINE).SessionStore

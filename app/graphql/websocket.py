@@ -12,6 +12,7 @@ from app.graphql.engine import Engine
 from app.graphql.link import CloseError, Link
 from app.graphql.origin import is_origin_allowed
 from app.graphql.subprotocols import SUBPROTOCOLS
+from app.graphql.viewer import session_key
 
 logger = logging.getLogger(__name__)
 
@@ -43,12 +44,12 @@ class WebSocketHandler(GraphQLWebsocketHandlerBase):
         self, scope: Scope, receive: Receive, send: Send, cookies: str, client: str
     ) -> None:
         try:
-            context = await self._engine.context_for(cookies)
+            session = await self._engine.session_for(session_key(cookies))
         except DatabaseError as error:
             logger.error("WebSocket of %s refused: no viewer: %s", client, error)  # noqa: TRY400
             await _refuse(scope, send, 503, "The database does not answer. Try again later.")
             return
-        link = Link(receive, context.viewer, cookies)
+        link = Link(receive, session)
         offered = scope["subprotocols"]
         subprotocol = next((SUBPROTOCOLS[name] for name in offered if name in SUBPROTOCOLS), None)
         if subprotocol is None:
@@ -59,15 +60,17 @@ class WebSocketHandler(GraphQLWebsocketHandlerBase):
             logger.warning("WebSocket of %s refused: too many connections", client)
             await _refuse(scope, send, 503, "Too many connections. Try again later.")
             return
-        connection = Connection(self._engine, context, subprotocol, link)
+
+        async def close(end: CloseError) -> None:
+            await _close(link, send, end, client)
+
+        connection = Connection(self._engine, subprotocol, link)
         self._engine.connections.add(connection)
         try:
             await send({"type": "websocket.accept", "subprotocol": subprotocol.name})
-            end = await connection.run(receive, send)
+            await connection.run(receive, send, close)
         finally:
             self._engine.connections.discard(connection)
-        if end is not None:
-            await _close(link, send, end, client)
 
 
 async def _close(link: Link, send: Send, end: CloseError, client: str) -> None:

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from app.graphql.link import TOO_SLOW, CloseError, Link
 from app.graphql.outbox import ROOM, Outbox
-from app.graphql.viewer import Viewer
+from app.graphql.viewer import Session, Viewer
 from tests.live.steps import Steps
 
 NUMBERS = st.integers(0, 3)
@@ -197,7 +197,7 @@ def server() -> Server:
 @pytest.fixture
 def link(server: Server) -> Link:
     """The link of that connection."""
-    return Link(server.receive, Viewer(), "")
+    return Link(server.receive, Session("", Viewer()))
 
 
 async def forever() -> None:

@@ -7,13 +7,12 @@ from typing import Any
 
 from app.changes.feed import Feed
 from app.graphql.connection import Connection
-from app.graphql.context import Context
 from app.graphql.engine import Engine
 from app.graphql.limits import Limits
 from app.graphql.link import CloseError, Link
 from app.graphql.outbox import ROOM
 from app.graphql.subprotocols import GRAPHQL_TRANSPORT_WS
-from app.graphql.viewer import Viewer
+from app.graphql.viewer import Session, Viewer
 from orders.schema import schema
 
 
@@ -28,7 +27,6 @@ class Silence:
 
 async def test_who_reads_nothing_is_not_read_from_for_ever() -> None:
     engine = Engine(schema, Feed(Silence()), Limits.from_settings())
-    context = Context(Viewer(is_unrestricted=True), engine.feed)
     taken = 0
 
     async def receive() -> Any:
@@ -43,14 +41,17 @@ async def test_who_reads_nothing_is_not_read_from_for_ever() -> None:
     async def send(_: Any) -> None:
         await asyncio.Event().wait()
 
-    link = Link(receive, context.viewer, "")
-    connection = Connection(engine, context, GRAPHQL_TRANSPORT_WS, link)
-    task = asyncio.create_task(connection.run(receive, send))
+    async def close(end: CloseError) -> None:
+        ends.append(end)
+
+    ends: list[CloseError] = []
+    link = Link(receive, Session("", Viewer(is_unrestricted=True)))
+    connection = Connection(engine, GRAPHQL_TRANSPORT_WS, link)
+    task = asyncio.create_task(connection.run(receive, send, close))
     for _ in range(10 * ROOM):
         await asyncio.sleep(0)
     assert ROOM <= taken <= ROOM + 2
     link.close(CloseError(1012, "Service restart"))
-    end = await task
-    assert end is not None
-    assert end.code == 1012
+    await task
+    assert [end.code for end in ends] == [1012]
     assert len(asyncio.all_tasks()) == 1

@@ -3,9 +3,12 @@
 import asyncio
 import json
 import signal
+import socket
+import threading
 import time
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -14,13 +17,15 @@ import websockets
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import Group, Permission, User
 from django.contrib.sessions.models import Session
+from django.db import connection, transaction
+from django.utils import timezone
 from websockets.asyncio.client import ClientConnection
 from websockets.typing import Subprotocol
 
 from orders.models import Order
 from tests.clients import connect, session_cookie
 from tests.conftest import StartServer
-from tests.protocols.raw import INIT, closing, frame, open_websocket, tcp
+from tests.protocols.raw import INIT, closing, frame, open_websocket, reset, tcp
 from tests.server import Server
 
 SUBSCRIPTION = "subscription { getOrder { id } }"
@@ -131,6 +136,107 @@ async def test_viewer_whose_rights_change_is_closed_with_4403(guarded_server: Se
         async with connect(guarded_server.websocket, staff) as again:
             await again.subscribe(SUBSCRIPTION)
             assert await again.next() == {"getOrder": None}
+
+
+async def test_connection_ends_with_its_session(guarded_server: Server) -> None:
+    users = [await User.objects.acreate(username=name) for name in ("short", "long", "extended")]
+
+    @sync_to_async
+    def let_last(user: User, seconds: float) -> str:
+        cookie = session_cookie(user)
+        sessions = Session.objects.filter(session_key=cookie.partition("=")[2])
+        assert sessions.update(expire_date=timezone.now() + timedelta(seconds=seconds)) == 1
+        return cookie
+
+    async with asyncio.timeout(30), AsyncExitStack() as stack:
+        cookies = [await let_last(user, 5 if user != users[1] else 3600) for user in users]
+        sockets = [await subscribed(guarded_server, cookie, stack) for cookie in cookies]
+        stream = await streamed(guarded_server, cookies[0], stack)
+        extended = Session.objects.filter(session_key=cookies[2].partition("=")[2])
+        await extended.aupdate(expire_date=timezone.now() + timedelta(hours=1))
+        assert await closing(sockets[0]) == (4403, "Forbidden: the session has expired")
+        assert "event: complete" not in (await stream.aread()).decode()
+        for user, socket in zip(users[1:], sockets[1:], strict=True):
+            order = await Order.objects.acreate(user=user)
+            message = json.loads(await socket.recv())
+            assert message["payload"] == {"data": {"getOrder": {"id": str(order.pk)}}}
+
+
+async def test_mutation_looks_for_the_rights_of_now(guarded_server: Server) -> None:
+    clerk = await User.objects.acreate(username="clerk")
+    await clerk.user_permissions.aadd(await Permission.objects.aget(codename="add_order"))
+    async with connect(guarded_server.websocket, clerk) as socket:
+        query = 'mutation { createOrder(username: "other") { id } }'
+        await User.objects.acreate(username="other")
+        await socket.subscribe(query)
+        assert (await socket.next())["createOrder"]
+        assert (await socket.receive())["type"] == "complete"
+        await clerk.user_permissions.aclear()
+        await socket.subscribe(query)  # before the connection is reviewed, and closed
+        assert (await socket.next_error())["extensions"]["code"] == "FORBIDDEN"
+
+
+def by_websocket(server: Server, message: dict[str, Any], connection: socket.socket) -> None:
+    """Send an operation by WebSocket."""
+    sent = frame(json.dumps({"type": "subscribe", "id": "1", "payload": message}).encode())
+    open_websocket(connection, server, "graphql-transport-ws", sent)
+
+
+def by_websocket_given_up(
+    server: Server, message: dict[str, Any], connection: socket.socket
+) -> None:
+    """The same, and say that the result is not wanted."""
+    by_websocket(server, message, connection)
+    connection.sendall(frame(b'{"type":"complete","id":"1"}'))
+
+
+def by_http(server: Server, message: dict[str, Any], connection: socket.socket) -> None:
+    """Send an operation by POST."""
+    body = json.dumps(message)
+    head = "POST /graphql/ HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
+
+
+@contextmanager
+def written_by_another() -> Iterator[None]:
+    """Within the block, the orders are locked by a transaction that writes."""
+    locked, ended = threading.Event(), threading.Event()
+
+    def write() -> None:
+        with transaction.atomic():
+            Order.objects.update(date="2026-11-22")
+            locked.set()
+            ended.wait()
+        connection.close()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        assert locked.wait(10)
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("leave", [reset, socket.socket.close], ids=["reset", "close"])
+@pytest.mark.parametrize("send", [by_websocket, by_websocket_given_up, by_http])
+def test_mutation_ends_whole_without_its_client(
+    send: Callable[[Server, dict[str, Any], socket.socket], None],
+    leave: Callable[[socket.socket], None],
+    server: Server,
+) -> None:
+    order = Order.objects.create(user=User.objects.create(username="v"))
+    query = f"mutation {{ setOrderState(id: {order.pk}, state: PAID) {{ id }} }}"
+    with written_by_another(), tcp(server) as client:
+        send(server, {"query": query}, client)
+        time.sleep(0.3)  # for it to begin, and to wait for the other's transaction
+        leave(client)
+        time.sleep(0.3)  # for the server to see that
+    ends_at = time.monotonic() + 10
+    while Order.objects.get().state != "PAID":
+        assert time.monotonic() < ends_at
+        time.sleep(0.02)
 
 
 async def test_stopping_ends_every_connection_at_once(start_server: StartServer) -> None:
