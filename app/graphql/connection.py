@@ -10,7 +10,7 @@ from starlette.types import Receive, Send
 
 from app.graphql.documents import InvalidDocumentError
 from app.graphql.engine import Engine, Operation, describe
-from app.graphql.errors import TooManyOperationsError
+from app.graphql.errors import ClientError, TooManyOperationsError
 from app.graphql.link import EXPIRED, TOO_SLOW, CloseError, Link
 from app.graphql.messages import Message, read
 from app.graphql.request import encode
@@ -180,11 +180,9 @@ class Connection:
             running.cancel()
         try:
             self._check_count()
-            operation = self._engine.prepare(request)
-        except (TooManyOperationsError, InvalidDocumentError) as error:
+            self._start(id_, self._engine.prepare(request))
+        except (ClientError, InvalidDocumentError) as error:
             self.refuse(id_, describe(error))
-        else:
-            self._start(id_, operation)
 
     def _check_count(self) -> None:
         limit = self._engine.limits.max_operations

@@ -17,12 +17,17 @@ from graphql import (
     validate,
 )
 from graphql.validation import MaxIntrospectionDepthRule, specified_rules
+from graphql.validation.rules import overlapping_fields_can_be_merged
 
 from app.graphql.errors import PARSE_FAILED, VALIDATION_FAILED
 from app.graphql.limits import Limits
 
 # A parsed document takes up to 300 bytes a character.
 MOST_CACHED_CHARACTERS = 256 * 1024
+
+# Comparing the fields of one name is quadratic. This many units of work take some 30 ms, and are
+# more than what 30 fragments of one type need, of 7 fields each.
+overlapping_fields_can_be_merged.MAX_COMPLEXITY_BUDGET = 10_000
 
 RULES = (*specified_rules, MaxIntrospectionDepthRule)
 
@@ -68,6 +73,10 @@ class Documents:
         return document
 
     def _parse(self, text: str) -> DocumentNode:
+        if len(text) > (limit := self._limits.max_document_characters):
+            error = GraphQLError(f"A document may have {limit} characters at most.")
+            error.extensions = {"code": PARSE_FAILED}
+            raise InvalidDocumentError([error])
         try:
             document = parse(text, max_lexical_tokens=self._limits.max_document_tokens)
         except GraphQLError as error:

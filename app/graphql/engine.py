@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from inspect import isawaitable
 from types import TracebackType
@@ -24,8 +24,16 @@ from app.changes.feed import Feed
 from app.database.calls import run
 from app.graphql.connections import Connections
 from app.graphql.context import Context
+from app.graphql.cost import cost
 from app.graphql.documents import Documents, InvalidDocumentError
-from app.graphql.errors import BadUserInputError, cause_of, format_error, is_transient
+from app.graphql.errors import (
+    BadUserInputError,
+    TooLargeError,
+    TooManySubscriptionsError,
+    cause_of,
+    format_error,
+    is_transient,
+)
 from app.graphql.limits import Limits
 from app.graphql.request import GraphQLRequest, encode
 from app.graphql.revocation import Revocation
@@ -107,7 +115,17 @@ class Engine:
         operation = get_operation_ast(document, request.operation_name)
         if operation is None:
             raise InvalidDocumentError([_unknown_operation(document, request.operation_name)])
-        return Operation(request, document, operation.operation)
+        # Others would only be kept in memory, and keep equal subscriptions apart.
+        declared = {each.variable.name.value for each in operation.variable_definitions or ()}
+        variables = {key: request.variables[key] for key in declared & request.variables.keys()}
+        fields = cost(self.schema, document, operation, variables)
+        if fields > (limit := self.limits.max_result_fields):
+            message = (
+                f"The result may have {fields} fields, but at most {limit} are allowed: "
+                "ask for fewer fields, or shorter lists by `first`."
+            )
+            raise InvalidDocumentError([TooLargeError(message)])
+        return Operation(replace(request, variables=variables), document, operation.operation)
 
     async def execute(self, operation: Operation, viewer: Viewer) -> dict[str, Any]:
         """Run a query or mutation: the response."""
@@ -122,10 +140,16 @@ class Engine:
         return response(await result if isawaitable(result) else result)
 
     def join(self, operation: Operation, viewer: Viewer, member: Member) -> SharedOperation:
-        """Subscribe `member`, together with all equal viewers who ask exactly the same."""
+        """Subscribe `member`, together with all equal viewers who ask exactly the same.
+
+        Raises TooManySubscriptionsError, unless somebody is asking the same already.
+        """
         request = operation.request
         variables = encode(sorted(request.variables.items()))
         key = (request.query, request.operation_name, variables, viewer)
+        running = self.live.operations
+        if key not in running and len(running) >= self.limits.max_sources:
+            raise TooManySubscriptionsError("Too many different subscriptions. Try again later.")
         return self.live.join(key, lambda: self._results(operation, viewer), member)
 
     async def _results(self, operation: Operation, viewer: Viewer) -> AsyncGenerator[str, None]:

@@ -49,6 +49,18 @@ class TooManyOperationsError(ClientError):
     code = "TOO_MANY_OPERATIONS"
 
 
+class TooManySubscriptionsError(ClientError):
+    """The process runs as many distinct subscriptions as it may."""
+
+    code = "TOO_MANY_SUBSCRIPTIONS"
+
+
+class TooLargeError(ClientError):
+    """The result would be larger than it may be."""
+
+    code = "RESULT_TOO_LARGE"
+
+
 PARSE_FAILED = "GRAPHQL_PARSE_FAILED"
 VALIDATION_FAILED = "GRAPHQL_VALIDATION_FAILED"
 MOST_MESSAGE_CHARACTERS = 500

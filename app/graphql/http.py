@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.graphql.documents import InvalidDocumentError
 from app.graphql.engine import Engine, Operation, describe
-from app.graphql.errors import BadUserInputError
+from app.graphql.errors import BadUserInputError, TooManySubscriptionsError
 from app.graphql.link import Link
 from app.graphql.origin import is_host_allowed
 from app.graphql.request import GraphQLRequest, RequestError, decode, encode
@@ -144,6 +144,8 @@ class HTTPHandler(GraphQLHTTPHandler):
         connections.add(stream)
         try:
             await stream.run(operation, receive, send)
+        except TooManySubscriptionsError as error:
+            return _single_event(f'{{"errors":{describe(error)}}}')
         finally:
             connections.discard(stream)
         return None

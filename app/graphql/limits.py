@@ -12,14 +12,19 @@ class Limits:
 
     max_message_bytes: int
     """Of a request's body, a URL's query string, or a WebSocket message."""
+    max_document_characters: int
     max_document_tokens: int
     max_document_depth: int
     """Nested selections, those in fragments included."""
     max_document_fields: int
     """Fields selected, each spread of a fragment counted anew: bounds what aliases multiply."""
+    max_result_fields: int
+    """Fields of a result, those below a list as often as its argument `first` says."""
     max_cached_documents: int
     max_connections: int
     """WebSockets and event streams open in one process."""
+    max_sources: int
+    """Distinct subscriptions running in one process."""
     max_operations: int
     """Queries, mutations and subscriptions running at once on one WebSocket."""
     connection_init_seconds: float

@@ -10,6 +10,8 @@ from app.graphql.request import GraphQLRequest, RequestError, decode, encode
 from app.graphql.subprotocols import Action, Subprotocol
 
 NEEDS_ID = {Action.SUBSCRIBE, Action.COMPLETE}
+# It is kept while the operation runs, and comes with each result.
+MOST_ID_CHARACTERS = 256
 HAS_OBJECT = {Action.INIT, Action.PING, Action.PONG}
 
 
@@ -38,6 +40,9 @@ def read(event: Event, subprotocol: Subprotocol, max_bytes: int) -> Message:
         raise CloseError(4400, f"Invalid message: unknown type {encode(kind)}")
     if action in NEEDS_ID and not (isinstance(id_, str) and id_):
         raise CloseError(4400, 'Invalid message: "id" must be text')
+    if isinstance(id_, str) and len(id_) > MOST_ID_CHARACTERS:
+        most = MOST_ID_CHARACTERS
+        raise CloseError(4400, f'Invalid message: "id" may have {most} characters at most')
     if action in HAS_OBJECT and not isinstance(payload, dict | None):
         raise CloseError(4400, 'Invalid message: "payload" must be an object')
     return Message(action, id_ if isinstance(id_, str) else "", payload)

@@ -32,7 +32,10 @@ class EventStream:
         self._commented_at = asyncio.get_running_loop().time()
 
     async def run(self, operation: Operation, receive: Receive, send: Send) -> None:
-        """Stream results until the operation ends or the client goes."""
+        """Stream results until the operation ends or the client goes.
+
+        Raises TooManySubscriptionsError before anything is sent.
+        """
 
         async def send_event(event: str) -> None:
             await send({"type": "http.response.body", "body": event.encode(), "more_body": True})

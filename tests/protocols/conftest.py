@@ -10,7 +10,11 @@ from tests.server import Server
 def shared_measured_server(start_shared_server: StartServer) -> Server:
     """The server behind `measured_server`."""
     return start_shared_server(
-        DEBUG="true", OPEN_ACCESS="true", METRICS="true", GRAPHQL_SEND_SECONDS="1"
+        DEBUG="true",
+        OPEN_ACCESS="true",
+        METRICS="true",
+        GRAPHQL_SEND_SECONDS="1",
+        GRAPHQL_MAX_RESULT_FIELDS="20000",
     )
 
 

@@ -66,6 +66,7 @@ MALFORMED_SUBSCRIBE: dict[str, dict[str, Any]] = {
     "number as id": {"id": 1, "payload": QUERY},
     "empty id": {"id": "", "payload": QUERY},
     "list as id": {"id": ["1"], "payload": QUERY},
+    "long id": {"id": "x" * 257, "payload": QUERY},
     "no payload": {"id": "1"},
     "null payload": {"id": "1", "payload": None},
     "list as payload": {"id": "1", "payload": [QUERY]},
@@ -111,7 +112,7 @@ async def test_malformed_subscribe_closes_with_4400(subprotocol: str, server: Se
 
 
 @pytest.mark.parametrize("subprotocol", BOTH)
-@pytest.mark.parametrize("id_", [None, "", 1, [], {}], ids=repr)
+@pytest.mark.parametrize("id_", [None, "", 1, [], {}, "x" * 257], ids=repr)
 async def test_ending_without_an_id_closes_with_4400(
     subprotocol: str, id_: object, server: Server
 ) -> None:
@@ -174,7 +175,7 @@ async def test_id_in_use_closes_with_4409(server: Server) -> None:
 async def test_reason_is_cut_to_what_a_close_frame_holds(server: Server) -> None:
     async with websocket(server, is_ready=True) as connection:
         payload = {"query": "subscription { getOrder { id } }"}
-        message = json.dumps({"type": "subscribe", "id": "é\ud800" * 200, "payload": payload})
+        message = json.dumps({"type": "subscribe", "id": "é\ud800" * 128, "payload": payload})
         await connection.send(message)
         await connection.recv()
         await connection.send(message)
@@ -228,7 +229,7 @@ async def test_ping_is_answered_at_any_time_with_its_payload(server: Server) -> 
 
 
 @pytest.mark.parametrize("subprotocol", BOTH)
-@pytest.mark.parametrize("id_", ["\0", "\ud800", '"}', "é" * 1000, " ", "1\n2"], ids=ascii)
+@pytest.mark.parametrize("id_", ["\0", "\ud800", '"}', "é" * 256, " ", "1\n2"], ids=ascii)
 async def test_any_text_is_an_id(subprotocol: str, id_: str, server: Server) -> None:
     async with websocket(server, subprotocol, is_ready=True) as connection:
         message = {"type": SUBSCRIBE[subprotocol], "id": id_, "payload": QUERY}

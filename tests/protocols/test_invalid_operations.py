@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 from django.contrib.auth.models import User
+from graphql import get_introspection_query
 
 from orders.models import Order
 from tests.protocols.raw import websocket
@@ -15,6 +16,9 @@ INVALID = "GRAPHQL_VALIDATION_FAILED"
 UNPARSED = "GRAPHQL_PARSE_FAILED"
 INPUT = "BAD_USER_INPUT"
 
+LARGE = "RESULT_TOO_LARGE"
+
+ALIASES = "{ " + " ".join(f"a{i}: id" for i in range(100)) + " }"
 BOMB = "".join(f"fragment f{i} on Query {{ ...f{i + 1} ...f{i + 1} }} " for i in range(90))
 
 # What comes of a document before it is executed.
@@ -46,7 +50,23 @@ REFUSED: dict[str, tuple[str, str]] = {
     ),
     "unknown fragment": ("{ ...a }", INVALID),
     "unknown field": ("{ nothing }", INVALID),
-    "very long name": ("{ " + "a" * 100_000 + " }", INVALID),
+    "very long name": ("{ " + "a" * 30_000 + " }", INVALID),
+    "very long comment": ("{ __typename } #" + "a" * 32_768, UNPARSED),
+    "fields of one name": ("{ getOrders { " + "id " * 480 + "} }", INVALID),
+    "large result": ("{ getOrders(first: 200) { " + "id " * 50 + "} }", LARGE),
+    "large result by default": (
+        "{ a: getOrders " + ALIASES + " b: getOrders " + ALIASES + "}",
+        LARGE,
+    ),
+    "large result in fragments": (
+        "{ ...f } fragment f on Query { getOrders(first: 200) { ...o } } "
+        "fragment o on Order { ...p ... on Order { ...p } } fragment p on Order " + ALIASES,
+        LARGE,
+    ),
+    "large introspection": (
+        "{ __schema { types { fields { args " + ALIASES.replace("id", "name") + "} } } }",
+        LARGE,
+    ),
     "unknown argument": ("{ getOrders(last: 1) { id } }", INVALID),
     "two root fields": ("subscription { getOrder { id } getOrders { id } }", INVALID),
     "fragments only": ("fragment a on Query { __typename }", INVALID),
@@ -162,6 +182,64 @@ async def test_value_is_refused_everywhere(name: str, server: Server) -> None:
     ):
         _, errors = await ask_by_http(server, accept, payload)
         assert {error["extensions"]["code"] for error in errors} <= {INPUT, "NOT_FOUND"}
+
+
+@pytest.mark.parametrize(
+    "variables", [{"n": 200}, {"n": 200.0}, {}, {"n": None, "other": 1}], ids=str
+)
+async def test_large_result_by_a_variable_is_refused(
+    variables: dict[str, Any], server: Server
+) -> None:
+    query = (
+        "query ($n: Int = 200) {"
+        f" a: getOrders(first: $n) {ALIASES} b: getOrders(first: $n) {ALIASES} "
+        f"c: getOrders(first: $n) {ALIASES} }}"
+    )
+    payload = {"query": query, "variables": variables}
+    (error,) = await ask_by_websocket(server, "graphql-transport-ws", payload)
+    assert error["extensions"]["code"] == LARGE
+    query = query.replace("200", "20")
+    answer = await ask(server, query, {"n": 1})
+    assert list(answer["data"]) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("query", [get_introspection_query(), get_introspection_query(
+    descriptions=True, specified_by_url=True, directive_is_repeatable=True,
+    schema_description=True, input_value_deprecation=True,
+)])  # fmt: skip
+async def test_introspection_of_tools_is_within_the_limits(query: str, server: Server) -> None:
+    assert "errors" not in await ask(server, query, {})
+
+
+async def ask(server: Server, query: str, variables: dict[str, Any]) -> Any:
+    """The answer to a query that is in order."""
+    async with httpx.AsyncClient() as client:
+        answer = await client.post(server.http, json={"query": query, "variables": variables})
+    return answer.json()
+
+
+async def test_one_source_too_many_is_refused(start_server: Any) -> None:
+    server = start_server(OPEN_ACCESS="true", DEBUG="true", GRAPHQL_MAX_SOURCES="1")
+    await Order.objects.acreate(user=await User.objects.acreate(username="v"))
+    payload = {"query": "subscription { getOrder { state } }"}
+    async with websocket(server, is_ready=True) as connection:
+
+        async def subscribe(id_: str, payload: dict[str, Any]) -> Any:
+            message = {"type": "subscribe", "id": id_, "payload": payload}
+            await connection.send(json.dumps(message))
+            return json.loads(await connection.recv())["payload"]
+
+        first = await subscribe("1", payload)
+        # An equal subscription needs no source of its own, whatever comes with it.
+        assert await subscribe("2", payload | {"variables": {"undeclared": "x" * 1000}}) == first
+        other = {"query": "subscription { getOrder { id } }"}
+        (error,) = await subscribe("3", other)
+        assert error["extensions"]["code"] == "TOO_MANY_SUBSCRIPTIONS"
+        _, (error,) = await ask_by_http(server, "text/event-stream", other)
+        assert error["extensions"]["code"] == "TOO_MANY_SUBSCRIPTIONS"
+        for id_ in ("1", "2"):
+            await connection.send(json.dumps({"type": "complete", "id": id_}))
+        assert list(await subscribe("3", other)) == ["data"]
 
 
 @pytest.mark.parametrize("text", ["\0", "a\0b", "\ud800", "\udfff\ud800"], ids=ascii)
