@@ -15,6 +15,7 @@ django = get_asgi_application()  # Models can be imported from here on.
 from ariadne.asgi import GraphQL  # noqa: E402
 from django.conf import settings  # noqa: E402
 from starlette.applications import Starlette  # noqa: E402
+from starlette.middleware import Middleware  # noqa: E402
 from starlette.middleware.cors import CORSMiddleware  # noqa: E402
 from starlette.routing import Mount, Route, WebSocketRoute  # noqa: E402
 from starlette.websockets import WebSocket  # noqa: E402
@@ -26,6 +27,8 @@ from app.graphql.http import HTTPHandler  # noqa: E402
 from app.graphql.limits import Limits  # noqa: E402
 from app.graphql.websocket import WebSocketHandler  # noqa: E402
 from app.web import health, metrics, pages  # noqa: E402
+from app.web.bodies import BodyLimit  # noqa: E402
+from app.web.https import HTTPSOnly  # noqa: E402
 from app.web.static import DjangoStaticFiles  # noqa: E402
 from orders.schema import schema  # noqa: E402
 
@@ -67,6 +70,7 @@ application = Starlette(
         *(metrics.routes(engine) if settings.METRICS else ()),
         *pages.routes(),
         Mount(settings.STATIC_URL, DjangoStaticFiles()),
-        Mount("/", django),  # type: ignore[arg-type]
+        Mount("/", BodyLimit(django, settings.MAX_BODY_BYTES)),  # type: ignore[arg-type]
     ],
+    middleware=[Middleware(HTTPSOnly)],
 )

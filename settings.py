@@ -31,8 +31,13 @@ CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", [])
 HTTPS = env.bool("HTTPS", not DEBUG)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
 SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", 3600) if HTTPS else 0
+# Probes come past the proxy.
+SECURE_REDIRECT_EXEMPT = ["^health/", "^metrics$"]
 # Whether other subdomains are on HTTPS too, only the domain's owner knows.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
+
+# Of a request to Django's views, files included. What forms may have without, Django limits itself.
+MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", 2_621_440)
 
 INSTALLED_APPS = [
     "django.contrib.admin",

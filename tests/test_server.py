@@ -18,6 +18,7 @@ from django.test import Client
 from orders.models import Order
 from tests.clients import connect, post
 from tests.conftest import StartServer
+from tests.protocols.raw import read_to_end, tcp
 from tests.server import ROOT, Server, free_port
 
 
@@ -82,6 +83,57 @@ async def test_graphql_refuses_a_foreign_host(server: Server) -> None:
         answer = await client.post(server.http, json={"query": "{ __typename }"})
     assert answer.status_code == 400
     assert "ALLOWED_HOSTS" in answer.text
+
+
+async def test_https_is_kept_to_by_every_part(start_server: StartServer) -> None:
+    server = start_server(HTTPS="true", BOARD="true", PLAYGROUND="true")
+    secure = {"X-Forwarded-Proto": "https"}
+    host = f"127.0.0.1:{server.port}"
+    for path in ("/", "/graphql/?query={__typename}", "/admin/", "/static/admin/css/base.css"):
+        answer = await get(server, path)
+        assert answer.status_code == 301
+        assert answer.headers["location"].startswith(f"https://{host}/")
+        answer = await get(server, path, **secure)
+        assert answer.headers["strict-transport-security"] == "max-age=3600"
+    assert (await get(server, "/health/live")).status_code == 200
+    assert (await get(server, "/", Host="evil.example")).status_code == 403
+    query = {"query": "{ __typename }"}
+    async with httpx.AsyncClient() as client:
+        assert (await client.post(server.http, json=query)).status_code == 403
+        answer = await client.post(server.http, json=query, headers=secure)
+        assert answer.json() == {"data": {"__typename": "Query"}}
+    for headers in ({}, {"Origin": f"https://{host}"}, {**secure, "Origin": f"http://{host}"}):
+        with pytest.raises(websockets.InvalidStatus) as refusal:
+            await websockets.connect(server.websocket, additional_headers=headers)
+        assert refusal.value.response.status_code == 403
+    protocol = [websockets.Subprotocol("graphql-transport-ws")]
+    headers = {**secure, "Origin": f"https://{host}"}
+    async with websockets.connect(
+        server.websocket, subprotocols=protocol, additional_headers=headers
+    ) as connection:
+        await connection.send('{"type":"connection_init"}')
+        assert await connection.recv() == '{"type":"connection_ack"}'
+    assert "ERROR" not in server.log
+
+
+MOST = 2_621_440
+TOO_LARGE = {
+    "by its length": (f"Content-Length: {MOST + 1}", b""),
+    "in chunks": ("Transfer-Encoding: chunked", b"%x\r\n%s\r\n" % (MOST + 1, b"x" * (MOST + 1))),
+}
+
+
+@pytest.mark.parametrize("name", TOO_LARGE)
+async def test_large_body_does_not_reach_django(name: str, server: Server) -> None:
+    header, body = TOO_LARGE[name]
+    with tcp(server) as connection:
+        head = f"POST /login/ HTTP/1.1\r\nHost: localhost\r\n{header}\r\n\r\n"
+        await asyncio.to_thread(connection.sendall, head.encode() + body)
+        received = await asyncio.to_thread(read_to_end, connection)
+    assert received.startswith(b"HTTP/1.1 413 ")
+    async with httpx.AsyncClient() as client:
+        answer = await client.post(f"http://127.0.0.1:{server.port}/login/", content=b"x" * MOST)
+    assert answer.status_code == 403  # Django's: there is no CSRF token.
 
 
 async def test_allowed_origin_may_use_the_api(start_server: StartServer) -> None:

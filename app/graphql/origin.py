@@ -28,6 +28,8 @@ def is_origin_allowed(headers: Headers) -> bool:
     if origin is None or origin in settings.CORS_ALLOWED_ORIGINS:
         return True
     try:
-        return urlsplit(origin).netloc == headers["host"]
+        url = urlsplit(origin)
     except ValueError:  # no URL at all
         return False
+    # Anybody between here and the browser can send a page of ours that came in clear.
+    return url.netloc == headers["host"] and (url.scheme == "https" or not settings.HTTPS)

@@ -36,7 +36,7 @@ class WebSocketHandler(GraphQLWebsocketHandlerBase):
         if not is_origin_allowed(headers):
             origin, host = headers.get("origin"), headers.get("host")
             logger.warning("WebSocket of %s refused: origin %r at host %r", client, origin, host)
-            await _refuse(scope, send, 403, "This origin is not allowed here.")
+            await refuse(scope, send, 403, "This origin is not allowed here.")
         else:
             await self._serve(scope, receive, send, headers.get("cookie", ""), client)
 
@@ -47,7 +47,7 @@ class WebSocketHandler(GraphQLWebsocketHandlerBase):
             session = await self._engine.session_for(session_key(cookies))
         except DatabaseError as error:
             logger.error("WebSocket of %s refused: no viewer: %s", client, error)  # noqa: TRY400
-            await _refuse(scope, send, 503, "The database does not answer. Try again later.")
+            await refuse(scope, send, 503, "The database does not answer. Try again later.")
             return
         link = Link(receive, session)
         offered = scope["subprotocols"]
@@ -58,7 +58,7 @@ class WebSocketHandler(GraphQLWebsocketHandlerBase):
             return
         if self._engine.connections.is_full:
             logger.warning("WebSocket of %s refused: too many connections", client)
-            await _refuse(scope, send, 503, "Too many connections. Try again later.")
+            await refuse(scope, send, 503, "Too many connections. Try again later.")
             return
 
         async def close(end: CloseError) -> None:
@@ -80,7 +80,8 @@ async def _close(link: Link, send: Send, end: CloseError, client: str) -> None:
     await link.finish(send, {"type": "websocket.close", "code": end.code, "reason": reason})
 
 
-async def _refuse(scope: Scope, send: Send, status: int, reason: str) -> None:
+async def refuse(scope: Scope, send: Send, status: int, reason: str) -> None:
+    """Answer a handshake with an HTTP status other than 101, and say why."""
     if "websocket.http.response" not in scope.get("extensions", {}):
         await send({"type": "websocket.close"})
         return

@@ -2,12 +2,18 @@
 
 import logging
 
+# What uvicorn says of each handshake that was answered with a status and a reason, wrongly:
+# https://github.com/Kludex/uvicorn/pull/3138
+DENIED = "ASGI callable returned without completing handshake."
+
 
 class ClientFaults(logging.Filter):
-    """Makes one line of a traceback that a client can cause in uvicorn at will."""
+    """Makes at most one line of what a client can cause in uvicorn at will."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Let every record pass; broken UTF-8 in a WebSocket message is the client's fault."""
+        """Let all but `DENIED` pass; broken UTF-8 in a WebSocket message is the client's fault."""
+        if record.msg == DENIED:
+            return False
         error = record.exc_info[1] if record.exc_info else None
         if isinstance(error, UnicodeDecodeError) and "received from client" in record.msg:
             record.exc_info = None
