@@ -2,16 +2,20 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import httpx
 import websockets
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
+from django.db import connection, transaction
 from django.test import Client as DjangoClient
 from websockets.asyncio.client import ClientConnection
+
+from orders.models import Order
 
 PATIENCE_SECONDS = 10
 
@@ -104,3 +108,25 @@ def session_cookie(user: User) -> str:
     client = DjangoClient()
     client.force_login(user)
     return client.cookies.output(header="", sep=";").strip().split(";")[0]
+
+
+@contextmanager
+def written_by_another() -> Iterator[None]:
+    """Within the block, the orders are locked by a transaction that writes."""
+    locked, ended = threading.Event(), threading.Event()
+
+    def write() -> None:
+        with transaction.atomic():
+            Order.objects.update(date="2026-11-22")
+            locked.set()
+            ended.wait()
+        connection.close()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        assert locked.wait(10)
+        yield
+    finally:
+        ended.set()
+        thread.join()

@@ -19,6 +19,9 @@ STOP_SECONDS = 15
 class Server:
     """`uvicorn asgi:application` while the context lasts, with settings as in the environment."""
 
+    arguments: tuple[str, ...] = ()
+    ready_path = "/health/ready"
+
     def __init__(self, log: Path, database_url: str, **settings: str) -> None:
         self.log_path = log
         self.folder = ROOT
@@ -70,7 +73,7 @@ class Server:
     def start(self) -> None:
         """Start, and wait until the server is ready. Raises RuntimeError with its log."""
         command = [sys.executable, "-m", "uvicorn", "asgi:application", "--port", str(self.port)]
-        command += ["--timeout-graceful-shutdown", "3"]
+        command += ["--timeout-graceful-shutdown", "3", *self.arguments]
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
                 command, cwd=self.folder, env=self._environment, stdout=log, stderr=log
@@ -97,7 +100,7 @@ class Server:
 
     def _is_ready(self) -> bool:
         try:
-            with urlopen(f"http://127.0.0.1:{self.port}/health/ready", timeout=2) as response:
+            with urlopen(f"http://127.0.0.1:{self.port}{self.ready_path}", timeout=2) as response:
                 return bool(response.status == 200)
         except (URLError, ConnectionError, TimeoutError):
             return False

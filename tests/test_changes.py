@@ -19,11 +19,14 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.db import connection, transaction
 from pytest_django import Settings
+from starlette.applications import Starlette
 
 from app.changes import feed as feed_module
 from app.changes import models, triggers
+from app.changes import postgresql as postgresql_module
 from app.changes.feed import Feed, backend_for
 from app.changes.sqlite import SQLiteBackend
+from app.web import health
 from orders.models import Order
 from tests.clients import PATIENCE_SECONDS, Socket, connect, post, session_cookie
 from tests.conftest import StartServer
@@ -237,6 +240,48 @@ async def test_missing_trigger_is_reported(
     assert "orders_order will not announce changes" in caplog.text
 
 
+@pytest.mark.only("postgresql")
+async def test_trigger_that_goes_is_noticed_and_one_that_comes_back(
+    postgresql: PostgreSQL,
+    order: Order,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    @sync_to_async
+    def execute(statement: str) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+
+    monkeypatch.setattr(postgresql_module, "HEARTBEAT_SECONDS", 0.1)
+    feed = Feed(backend_for("default"))
+    transport = httpx.ASGITransport(Starlette(routes=health.routes(feed)))
+    client = httpx.AsyncClient(transport=transport, base_url="http://testserver")
+
+    async def becomes(status: int) -> str:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            answer = await client.get("/health/ready")
+            while answer.status_code != status:
+                await asyncio.sleep(0.02)
+                answer = await client.get("/health/ready")
+        return answer.text
+
+    async with feed, client:
+        watch = feed.watch(Order)
+        await becomes(200)
+        try:
+            await execute(f"ALTER TABLE orders_order DISABLE TRIGGER {triggers.TRIGGER}")
+            assert "changes of orders_order: run migrate" in await becomes(503)
+            await asyncio.sleep(0.5)  # some heartbeats
+            assert caplog.text.count("orders_order will not announce changes") == 1
+            await anext(watch)
+            await Order.objects.aupdate(state="PAID")
+        finally:
+            await execute(f"ALTER TABLE orders_order ENABLE TRIGGER {triggers.TRIGGER}")
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await anext(watch)  # what was written in between is not missed
+        await becomes(200)
+
+
 async def test_watch_yields_at_once_and_after_each_change(order: Order) -> None:
     async with Feed(backend_for("default")) as feed:
         watch = feed.watch(Order)
@@ -414,6 +459,8 @@ def test_sqlite_in_memory_is_refused(name: str) -> None:
 
 class NeverThere:
     """A database that cannot be reached, however often one tries."""
+
+    silent_tables: frozenset[str] = frozenset()
 
     def __init__(self) -> None:
         self.attempts = 0

@@ -16,7 +16,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from orders.models import Order
-from tests.clients import connect, post
+from tests.clients import connect, post, written_by_another
 from tests.conftest import StartServer
 from tests.protocols.raw import read_to_end, tcp
 from tests.server import ROOT, Server, free_port
@@ -76,6 +76,47 @@ async def test_only_static_files_are_served(server: Server, path: str) -> None:
 async def test_health(server: Server) -> None:
     assert (await get(server, "/health/live")).json() == {"status": "live"}
     assert (await get(server, "/health/ready")).json() == {"status": "ready"}
+
+
+async def test_pool_in_use_is_not_ready(start_server: StartServer) -> None:
+    server = start_server(DEBUG="true", OPEN_ACCESS="true", DATABASE_POOL_SIZE="1")
+    order = await Order.objects.acreate(user=await User.objects.acreate(username="v"))
+    query = f"mutation {{ setOrderState(id: {order.pk}, state: PAID) {{ id }} }}"
+    with written_by_another():
+        task = asyncio.create_task(post(server.http, query))
+        while (answer := await get(server, "/health/ready")).status_code == 200:
+            pass
+        assert (answer.status_code, "its pool" in answer.text) == (503, True)
+        assert (await get(server, "/health/live")).status_code == 200
+    assert "errors" not in await task
+    assert (await get(server, "/health/ready")).status_code == 200
+
+
+async def test_without_its_lifespan_nothing_is_live_and_the_log_says_so(
+    transactional_db: None, database_url: str, tmp_path: Path
+) -> None:
+    server = Unready(tmp_path / "log", database_url, DEBUG="true", OPEN_ACCESS="true")
+    with server:
+        assert (await get(server, "/health/ready")).status_code == 503
+        with pytest.raises(websockets.InvalidStatus) as refusal:
+            await websockets.connect(
+                server.websocket, subprotocols=[websockets.Subprotocol("graphql-transport-ws")]
+            )
+        assert refusal.value.response.status_code == 503
+        query = {"query": "subscription { getOrder { id } }"}
+        async with httpx.AsyncClient(headers={"Accept": "text/event-stream"}) as client:
+            answer = await client.post(server.http, json=query)
+        assert answer.status_code == 503
+        assert "lifespan off" in answer.text
+    assert "refused: The server runs with its lifespan off" in server.log
+    assert "ERROR" not in server.log
+
+
+class Unready(Server):
+    """A server that is started wrongly."""
+
+    arguments = ("--lifespan", "off")
+    ready_path = "/health/live"
 
 
 async def test_graphql_refuses_a_foreign_host(server: Server) -> None:

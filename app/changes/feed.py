@@ -24,6 +24,11 @@ LONGEST_PAUSE_SECONDS = 5.0
 class Backend(Protocol):
     """How one kind of database tells of its commits."""
 
+    @property
+    def silent_tables(self) -> frozenset[str]:
+        """The live tables whose changes the database does not tell at the moment."""
+        ...
+
     def changes(self) -> AsyncIterator[frozenset[str] | None]:
         """Connect, then yield the tables each commit changed; None for "perhaps all".
 
@@ -61,7 +66,7 @@ class Feed:
 
     def __init__(self, backend: Backend, using: str = DEFAULT_DB_ALIAS) -> None:
         self.is_connected = False
-        self._backend = backend
+        self.backend = backend
         self._using = using
         # A source that ends drops its watch; nobody has to sign off.
         self._watches: WeakSet[Watch] = WeakSet()
@@ -108,7 +113,7 @@ class Feed:
         attempt = 0
         while True:
             try:
-                async for tables in self._backend.changes():
+                async for tables in self.backend.changes():
                     if not self.is_connected:
                         logger.info("Change feed: listening.")
                         self.is_connected, attempt = True, 0

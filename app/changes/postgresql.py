@@ -25,6 +25,8 @@ class PostgreSQLBackend:
     """Follows the database `using` on one connection of its own, which runs nothing else."""
 
     def __init__(self, using: str) -> None:
+        self.silent_tables: frozenset[str] = frozenset()
+        """The live tables without a trigger, by the last look at them."""
         self._using = using
 
     async def changes(self) -> AsyncIterator[frozenset[str] | None]:
@@ -36,14 +38,17 @@ class PostgreSQLBackend:
         """
         async with await self._connect() as connection:
             await connection.execute(f"LISTEN {CHANNEL}")
-            await self._report_missing_triggers(connection)
+            await self._look_for_triggers(connection)
             yield None
             while True:
                 async for notification in connection.notifies(timeout=HEARTBEAT_SECONDS):
                     yield frozenset((notification.payload,))
-                # A half-open connection is silent: only an empty question finds it out.
+                # A half-open connection is silent, too: only a question finds it out.
+                were_silent = self.silent_tables
                 async with asyncio.timeout(HEARTBEAT_TIMEOUT_SECONDS):
-                    await connection.execute("")
+                    await self._look_for_triggers(connection)
+                if were_silent - self.silent_tables:
+                    yield None  # Nobody knows what happened before they spoke.
 
     async def _connect(self) -> psycopg.AsyncConnection[Any]:
         async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
@@ -58,11 +63,13 @@ class PostgreSQLBackend:
         parameters = connections[self._using].get_connection_params()
         return {name: parameters[name] for name in parameters.keys() - DJANGO_PARAMETERS}
 
-    async def _report_missing_triggers(self, connection: psycopg.AsyncConnection[Any]) -> None:
+    async def _look_for_triggers(self, connection: psycopg.AsyncConnection[Any]) -> None:
         cursor = await connection.execute(TABLES_WITH_TRIGGER)
         present = [name for (name,) in await cursor.fetchall()]
-        if tables := missing(present, self._using):
+        silent = frozenset(missing(present, self._using))
+        if silent - self.silent_tables:
             logger.error(
                 "Change feed: %s will not announce changes: no trigger there. Run migrate.",
-                ", ".join(sorted(tables)),
+                ", ".join(sorted(silent)),
             )
+        self.silent_tables = silent

@@ -22,6 +22,8 @@ class SQLiteBackend:
     Raises ImproperlyConfigured for a database in memory.
     """
 
+    silent_tables: frozenset[str] = frozenset()
+
     def __init__(self, name: str) -> None:
         if ":memory:" in name or "mode=memory" in name:
             raise ImproperlyConfigured(

@@ -48,9 +48,15 @@ class Connections:
         return iter(list(self._open))
 
     @property
-    def is_full(self) -> bool:
-        """Whether no more clients may connect."""
-        return self._is_stopping or len(self._open) >= self._most
+    def refusal(self) -> str | None:
+        """Why no more clients may connect; None if they may."""
+        if self._task is None:
+            return "The server runs with its lifespan off, so nothing is live. Turn it on."
+        if self._is_stopping:
+            return "The server stops. Try again later."
+        if len(self._open) >= self._most:
+            return "Too many connections. Try again later."
+        return None
 
     @property
     def sent(self) -> int:

@@ -138,8 +138,9 @@ class HTTPHandler(GraphQLHTTPHandler):
         self, operation: Operation, link: Link, receive: Receive, send: Send
     ) -> Response | None:
         connections = self._engine.connections
-        if connections.is_full:
-            raise HTTPError(503, "Too many connections. Try again later.", {"Retry-After": "5"})
+        if (refusal := connections.refusal) is not None:
+            logger.warning("Event stream refused: %s", refusal)
+            raise HTTPError(503, refusal, {"Retry-After": "5"})
         stream = EventStream(self._engine, link)
         connections.add(stream)
         try:

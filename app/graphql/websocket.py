@@ -56,9 +56,9 @@ class WebSocketHandler(GraphQLWebsocketHandlerBase):
             await send({"type": "websocket.accept"})
             await _close(link, send, CloseError(4406, "Subprotocol not acceptable"), client)
             return
-        if self._engine.connections.is_full:
-            logger.warning("WebSocket of %s refused: too many connections", client)
-            await refuse(scope, send, 503, "Too many connections. Try again later.")
+        if (refusal := self._engine.connections.refusal) is not None:
+            logger.warning("WebSocket of %s refused: %s", client, refusal)
+            await refuse(scope, send, 503, refusal)
             return
 
         async def close(end: CloseError) -> None:

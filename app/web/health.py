@@ -1,21 +1,47 @@
 """Answer whether the process lives, and whether it should get clients."""
 
+import asyncio
+
+from django.db import DEFAULT_DB_ALIAS, Error, connections
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from app.changes.feed import Feed
+from app.database.calls import run
+
+MOST_SECONDS = 2.0
 
 
 def routes(feed: Feed) -> list[Route]:
-    """`/health/live` is 200 while the event loop turns; `/health/ready` while the feed listens."""
+    """`/health/live` is 200 while the event loop turns, `/health/ready` while all else works."""
 
     async def live(_: Request) -> JSONResponse:
         return JSONResponse({"status": "live"})
 
     async def ready(_: Request) -> JSONResponse:
-        if feed.is_connected:
-            return JSONResponse({"status": "ready"})
-        return JSONResponse({"status": "the change feed is not connected"}, 503)
+        fault = await _fault(feed)
+        return JSONResponse({"status": fault or "ready"}, 503 if fault else 200)
 
     return [Route("/health/live", live), Route("/health/ready", ready)]
+
+
+async def _fault(feed: Feed) -> str | None:
+    """What keeps the process from serving clients well."""
+    if not feed.is_connected:
+        return "the change feed is not connected"
+    if tables := feed.backend.silent_tables:
+        return f"no trigger announces changes of {', '.join(sorted(tables))}: run migrate"
+    try:
+        async with asyncio.timeout(MOST_SECONDS):
+            await run(_ask)
+    except TimeoutError:
+        return f"the database, or its pool, did not answer within {MOST_SECONDS:g} s"
+    except Error:
+        return "the database does not answer"
+    return None
+
+
+def _ask() -> None:
+    with connections[DEFAULT_DB_ALIAS].cursor() as cursor:
+        cursor.execute("SELECT 1")

@@ -19,6 +19,8 @@ from orders.schema import schema
 class Silence:
     """A feed in which nothing ever changes."""
 
+    silent_tables: frozenset[str] = frozenset()
+
     async def changes(self) -> AsyncIterator[frozenset[str] | None]:
         """Nothing."""
         await asyncio.Event().wait()

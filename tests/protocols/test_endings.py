@@ -4,10 +4,9 @@ import asyncio
 import json
 import signal
 import socket
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any
 
@@ -17,13 +16,12 @@ import websockets
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import Group, Permission, User
 from django.contrib.sessions.models import Session
-from django.db import connection, transaction
 from django.utils import timezone
 from websockets.asyncio.client import ClientConnection
 from websockets.typing import Subprotocol
 
 from orders.models import Order
-from tests.clients import connect, session_cookie
+from tests.clients import connect, session_cookie, written_by_another
 from tests.conftest import StartServer
 from tests.protocols.raw import INIT, closing, frame, open_websocket, reset, tcp
 from tests.server import Server
@@ -195,28 +193,6 @@ def by_http(server: Server, message: dict[str, Any], connection: socket.socket) 
     body = json.dumps(message)
     head = "POST /graphql/ HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
-
-
-@contextmanager
-def written_by_another() -> Iterator[None]:
-    """Within the block, the orders are locked by a transaction that writes."""
-    locked, ended = threading.Event(), threading.Event()
-
-    def write() -> None:
-        with transaction.atomic():
-            Order.objects.update(date="2026-11-22")
-            locked.set()
-            ended.wait()
-        connection.close()
-
-    thread = threading.Thread(target=write)
-    thread.start()
-    try:
-        assert locked.wait(10)
-        yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 @pytest.mark.parametrize("leave", [reset, socket.socket.close], ids=["reset", "close"])
