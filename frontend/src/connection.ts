@@ -1,7 +1,7 @@
 /** One WebSocket to the server, kept for as long as the page is open, and what is known of it. */
 import { createClient } from "graphql-ws";
 
-export type ConnectionState = "connecting" | "live" | "reconnecting" | "offline" | "refused";
+export type ConnectionState = "connecting" | "live" | "reconnecting" | "offline" | "unused";
 
 export interface Connection {
   state: ConnectionState;
@@ -40,7 +40,7 @@ export const client = createClient({
     pong: (received) => received && clearTimeout(deadline),
     closed: (event) => {
       clearTimeout(deadline);
-      if (isRefusal(event)) become("refused");
+      if (isOurs(event)) become("unused");
       else lose();
     },
   },
@@ -62,9 +62,9 @@ function become(state: ConnectionState): void {
   for (const listener of listeners) listener();
 }
 
-/** Unauthorized or forbidden, as graphql-transport-ws numbers them. */
-function isRefusal(event: unknown): boolean {
-  return event instanceof CloseEvent && [4401, 4403].includes(event.code);
+/** Whether the client closed the WebSocket itself, as no subscription was left. */
+function isOurs(event: unknown): boolean {
+  return event instanceof CloseEvent && event.code === 1000;
 }
 
 function lose(): void {

@@ -61,6 +61,7 @@ class Watch:
     foreign: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     expected: list[str] = field(default_factory=list)
+    sockets: int = 0
 
     def over(self, page: Page, origin: str) -> None:
         def note_request(request: Request) -> None:
@@ -77,6 +78,7 @@ class Watch:
         page.on("pageerror", lambda error: self.errors.append(str(error)))
 
     def _note_socket(self, url: str, origin: str) -> None:
+        self.sockets += 1
         if not url.startswith(f"{origin.replace('http', 'ws', 1)}/"):
             self.foreign.append(url)
 

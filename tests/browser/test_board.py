@@ -182,12 +182,39 @@ def test_signing_in_leads_back_to_the_board(site: Site, visit: Visit, watch: Wat
     newest(page, "#2", "admin")
 
 
-def test_closed_board_asks_to_sign_in(start_site: StartSite, visit: Visit) -> None:
+def test_closed_board_asks_to_sign_in(start_site: StartSite, visit: Visit, watch: Watch) -> None:
     site = start_site(OPEN_ACCESS="false")
     page = visit(site.origin)
-    expect(page.get_by_role("main")).to_contain_text("Sign in")
-    expect(page.get_by_role("main").get_by_role("link")).to_have_attribute("href", "/login/?next=/")
+    main = page.get_by_role("main")
+    expect(main).to_contain_text("Sign in to see orders.")
+    expect(main.get_by_role("link")).to_have_attribute("href", "/login/?next=/")
     expect(page.get_by_role("form")).to_have_count(0)
+    connection(page, "unused")
+
+    for _ in range(5):  # It waits, and does not ask again and again.
+        page.clock.run_for(4_000)
+        page.wait_for_timeout(200)
+    assert watch.sockets == 1
+    expect(page.locator(".connection")).to_have_text("Signed out")
+
+
+def test_closed_board_opens_after_signing_in_in_another_tab(
+    start_site: StartSite, visit: Visit
+) -> None:
+    site = start_site(OPEN_ACCESS="false")
+    page = visit(site.origin)
+    expect(page.get_by_role("main")).to_contain_text("Sign in to see orders.")
+
+    tab = page.context.new_page()
+    tab.goto(f"{site.origin}/login/?next=/")
+    tab.get_by_label("Username").fill("admin")
+    tab.get_by_label("Password").fill("admin")
+    tab.get_by_role("button", name="Log in").click()
+    newest(tab, "#1", "ada")
+    # No window, so no tab is ever hidden: say what Chromium says when one is looked at again.
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    newest(page, "#1", "ada")
+    connection(page, "live")
 
 
 def test_mutation_that_gets_no_answer_is_told_where_it_was_asked(

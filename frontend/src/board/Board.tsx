@@ -23,6 +23,7 @@ export function Board() {
 
   const orders = list.data?.getOrders?.filter((order): order is Order => order !== null);
   const usernames = useUsernames(orders);
+  const mustSignIn = needsSignIn(list.complaint);
 
   return (
     <>
@@ -39,7 +40,7 @@ export function Board() {
       </header>
       <main>
         <h1 className="visually-hidden">Live orders</h1>
-        {list.complaint && needsSignIn(list.complaint) ? (
+        {list.complaint && mustSignIn ? (
           <SignIn complaint={list.complaint} />
         ) : (
           <>
@@ -59,12 +60,14 @@ export function Board() {
           </>
         )}
       </main>
-      <footer>
-        <p>
-          What you see is what the database holds. Change an order here, in a second window, in the
-          admin or with plain SQL, and watch it move.
-        </p>
-      </footer>
+      {!mustSignIn && (
+        <footer>
+          <p>
+            What you see is what the database holds. Change an order here, in a second window, in the
+            admin or with plain SQL, and watch it move.
+          </p>
+        </footer>
+      )}
     </>
   );
 }

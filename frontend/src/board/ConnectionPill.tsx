@@ -27,7 +27,7 @@ function words({ state }: Connection): string {
       return "Reconnecting…";
     case "offline":
       return "Offline";
-    case "refused":
-      return "Not allowed: sign in";
+    case "unused": // The board always subscribes, unless nobody is signed in.
+      return "Signed out";
   }
 }

@@ -13,7 +13,10 @@ interface Live<Data> {
   complaint: Complaint | undefined;
 }
 
-/** Subscribe for as long as the component is there; whatever ends the subscription, begin again. */
+/**
+ * Subscribe for as long as the component is there; whatever ends the subscription, begin again,
+ * unless it is that nobody is signed in: asking again would not change that.
+ */
 export function useLive<Data, Variables extends OperationVariables>(
   document: TypedDocumentNode<Data, Variables>,
   variables: Variables,
@@ -28,7 +31,7 @@ export function useLive<Data, Variables extends OperationVariables>(
   if (data && data !== shown) setShown(data as Data);
 
   const trouble = error && complaint(error);
-  const mustRestart = hasEnded || (trouble !== undefined && !needsSignIn(trouble));
+  const mustRestart = !needsSignIn(trouble) && (hasEnded || trouble !== undefined);
   useEffect(() => {
     if (!mustRestart) return;
     const timer = setTimeout(() => {
