@@ -2,7 +2,7 @@
 
 import json
 
-from playwright.sync_api import Page, WebSocket, expect
+from playwright.sync_api import Page, Route, WebSocket, expect
 
 from tests.browser.conftest import StartSite, Visit, Watch
 from tests.browser.site import Site
@@ -57,6 +57,33 @@ def test_examples_stand_in_tabs_and_run(site: Site, visit: Visit) -> None:
         response(page, text)
         if (stop := page.get_by_role("button", name="Stop query")).count():
             stop.click()
+
+
+def test_tab_that_is_clicked_at_once_shows_its_own_operation(site: Site, visit: Visit) -> None:
+    """GraphiQL shows the first tab's in all that are clicked before its editor is loaded."""
+    page = visit(site.origin)
+    editors: list[Route] = []
+    page.route("**/monaco-editor-*.js", lambda route: editors.append(route))
+    page.add_init_script(CLICK_AT_ONCE)
+    page.goto(f"{site.origin}/graphql/")
+    page.wait_for_timeout(1_000)  # a slow network
+    assert len(editors) == 1
+    editors[0].continue_()
+
+    editor = page.get_by_role("region", name="Operation Editor")
+    expect(editor).to_contain_text("query orders")
+    run(page, "orders")
+    response(page, '"getOrders"')
+
+
+CLICK_AT_ONCE = """new MutationObserver((_, observer) => {
+    const tabs = [...document.querySelectorAll("[role=tab] button")];
+    const tab = tabs.find(({ textContent }) => textContent.trim() === "orders");
+    if (!tab) return;
+    observer.disconnect();
+    // In the frame after the one that first shows the tabs.
+    requestAnimationFrame(() => requestAnimationFrame(() => tab.click()));
+}).observe(document, { childList: true, subtree: true });"""
 
 
 def test_schema_is_described(site: Site, visit: Visit) -> None:

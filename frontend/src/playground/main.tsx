@@ -1,9 +1,11 @@
 import "graphiql/setup-workers/vite";
 import "graphiql/style.css";
 
+import { useMonaco } from "@graphiql/react";
 import { createGraphiQLFetcher } from "@graphiql/toolkit";
 import { GraphiQL } from "graphiql";
 import { createClient } from "graphql-ws";
+import { useEffect } from "react";
 import { createRoot } from "react-dom/client";
 
 import { examples } from "./examples";
@@ -21,14 +23,18 @@ const fetcher = createGraphiQLFetcher({
 
 const isBoardOn = document.documentElement.dataset["pages"]?.includes("board");
 
-createRoot(document.getElementById("root")!).render(
-  <GraphiQL
-    fetcher={fetcher}
-    defaultTabs={examples}
-    shouldPersistHeaders={false}
-  >
-    <GraphiQL.Logo>
-      {isBoardOn ? <a href="/">Live board</a> : <span>Playground</span>}
-    </GraphiQL.Logo>
-  </GraphiQL>,
-);
+/** GraphiQL, once its editor is loaded: tabs clicked before would keep the first one's operation. */
+function Playground() {
+  const { monaco, actions } = useMonaco();
+  useEffect(() => void actions.initialize(), [actions]);
+  if (!monaco) return <p className="loading" role="status">Loading the playground…</p>;
+  return (
+    <GraphiQL fetcher={fetcher} defaultTabs={examples} shouldPersistHeaders={false}>
+      <GraphiQL.Logo>
+        {isBoardOn ? <a href="/">Live board</a> : <span>Playground</span>}
+      </GraphiQL.Logo>
+    </GraphiQL>
+  );
+}
+
+createRoot(document.getElementById("root")!).render(<Playground />);
