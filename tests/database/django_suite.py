@@ -156,7 +156,8 @@ def run_engine(engine: str, url: str, checkout: Path, labels: list[str]) -> dict
     """Run the tests in this process, on one engine."""
     sys.path.insert(0, str(checkout / "tests"))
     use_settings(engine, url)
-    os.environ.setdefault("TMPDIR", tempfile.mkdtemp())
+    # A folder for each engine: the tests leave things in it, beside what they were given.
+    tempfile.tempdir = os.environ["TMPDIR"] = tempfile.mkdtemp()
     import runtests  # type: ignore[import-not-found]  # of the checkout
 
     labels, state = runtests.setup_run_tests(1, "", "", labels)
