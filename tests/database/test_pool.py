@@ -5,13 +5,14 @@ import gc
 import random
 import threading
 from collections.abc import Callable, Coroutine, Generator, Iterator
+from contextlib import nullcontext
 from itertools import count
 from time import monotonic
 from typing import Any
 
 import psycopg
 import pytest
-from django.db import OperationalError, ProgrammingError, connection, connections
+from django.db import OperationalError, ProgrammingError, connection, connections, transaction
 from django.db.transaction import TransactionManagementError
 from psycopg_pool import PoolClosed
 
@@ -470,3 +471,67 @@ async def test_a_server_that_is_down_is_named(
     async with opened():
         with pytest.raises(OperationalError, match="0 are in use, no other could be opened"):
             await Book.objects.acount()
+
+
+async def test_several_event_loops_have_pools_of_their_own(author: Author) -> None:
+    async def ask() -> list[int]:
+        return await asyncio.gather(*(Book.objects.acount() for _ in range(10)))
+
+    async def ask_opened() -> list[int]:
+        async with opened():
+            return await ask()
+
+    loops = (asyncio.to_thread(asyncio.run, each()) for each in (ask, ask_opened))
+    assert await asyncio.gather(*loops, ask()) == [[3] * 10] * 3
+    await until_whole()
+
+
+@pytest.mark.parametrize("is_in_transaction", [False, True])
+async def test_forgotten_iterators_give_their_connection_back(
+    author: Author, is_in_transaction: bool
+) -> None:
+    async def forget() -> None:
+        await anext(Book.objects.aiterator(chunk_size=1))
+
+    async with atomic() if is_in_transaction else nullcontext():
+        await forget()
+        gc.collect()
+        assert await Book.objects.acount() == 3
+    await until_whole()
+
+
+async def test_cursors_do_not_outlive_their_call(author: Author) -> None:
+    def begin() -> Iterator[Book]:
+        rows = Book.objects.iterator(chunk_size=1)
+        next(rows)
+        return rows
+
+    async with atomic():
+        rows = Book.objects.aiterator(chunk_size=1)
+        await anext(rows)
+    with pytest.raises(TransactionManagementError, match="has ended"):
+        await anext(rows)
+    escaped = await run(begin)
+    with pytest.raises(OperationalError, match="closed"):
+        await run(next, escaped)
+    await until_whole()
+    assert await Book.objects.acount() == 3
+
+
+async def test_threads_started_in_a_call_have_connections_of_their_own(author: Author) -> None:
+    def count() -> list[int]:
+        inside: list[int] = []
+
+        def count_there() -> None:
+            inside.append(Author.objects.count())
+            connection.close()
+
+        with transaction.atomic():
+            Author.objects.create(name="Octavia")
+            thread = threading.Thread(target=count_there)
+            thread.start()
+            thread.join()
+        return inside
+
+    assert await run(count) == [1]
+    await until_whole()
