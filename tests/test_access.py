@@ -8,7 +8,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import Permission, User
 
-from app.graphql.viewer import Viewer
+from app.graphql.viewer import Session, Viewer, load_session
 from orders.models import Order
 from tests.clients import connect, post, session_cookie
 from tests.server import Server
@@ -225,6 +225,13 @@ async def test_forged_cookie_is_nobody(guarded_server: Server, ada: User) -> Non
     async with httpx.AsyncClient(headers={"Cookie": "sessionid=forged"}) as client:
         answer = await client.post(guarded_server.http, json={"query": ORDERS})
     assert code_of(answer.json()) == "UNAUTHENTICATED"
+
+
+def test_forged_session_is_none_that_must_be_looked_after(ada: User) -> None:
+    """Or forged cookies could delay the review of those who are signed in."""
+    assert load_session("forged") == Session("", Viewer())
+    key = session_cookie(ada).partition("=")[2]
+    assert load_session(key).key == key
 
 
 async def test_deactivated_user_is_nobody(guarded_server: Server, ada: User) -> None:

@@ -68,8 +68,9 @@ class Revocation:
                 signed_in[key].append(connection.link)
         every = list(signed_in)
         for start in range(0, len(every), SESSIONS_AT_ONCE):
-            for session in await run(_load, every[start : start + SESSIONS_AT_ONCE]):
-                for link in signed_in[session.key]:
+            some = every[start : start + SESSIONS_AT_ONCE]
+            for key, session in zip(some, await run(_load, some), strict=True):
+                for link in signed_in[key]:
                     if link.session.viewer == session.viewer:
                         link.session = session  # which may last longer now
                     else:

@@ -33,7 +33,7 @@ class Session:
     """A signed-in viewer, or an anonymous one, for as long as a connection may last."""
 
     key: str
-    """What the session cookie says; empty without one."""
+    """Empty for somebody who is not signed in: signing in makes another key."""
     viewer: Viewer
     expires_at: float = inf
     """In Unix time. Known of sessions in the database only."""
@@ -67,7 +67,9 @@ def load_viewer(key: str) -> Viewer:
 def load_session(key: str) -> Session:
     """The viewer as `load_viewer` has it, and until when the session lasts."""
     viewer, engine = load_viewer(key), _engine()
-    if viewer.user_id is None or not issubclass(engine, DatabaseSession):
+    if viewer.user_id is None:
+        return Session("", viewer)
+    if not issubclass(engine, DatabaseSession):
         return Session(key, viewer)
     # The session itself only knows when it would end if it were saved now.
     row = engine.get_model_class().objects.filter(session_key=key).first()
