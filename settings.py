@@ -62,7 +62,6 @@ MIDDLEWARE = [
 
 ROOT_URLCONF = "app.web.urls"
 LOGIN_URL = "/login/"
-LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "/"
 
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
@@ -192,6 +191,11 @@ STATIC_URL = "/static/"
 BOARD = env.bool("BOARD", DEBUG)
 PLAYGROUND = env.bool("PLAYGROUND", DEBUG)
 PAGES_DIR = BASE_DIR / "frontend" / "dist"
+ICON = BASE_DIR / "frontend" / "src" / "icon.svg"
+
+# Without the board there is nothing at /.
+LOGIN_REDIRECT_URL = "/" if BOARD else "/admin/"
+LOGOUT_REDIRECT_URL = "/" if BOARD else LOGIN_URL
 
 # Metrics ------------------------------------------------------------------------------------------
 

@@ -5,6 +5,8 @@ from django.http import HttpRequest
 
 from orders.models import Order, OrderQuerySet
 
+admin.site.site_title = admin.site.site_header = "Live orders"
+
 
 @admin.register(Order)
 class OrderAdmin(admin.ModelAdmin):  # type: ignore[type-arg]

@@ -77,6 +77,14 @@ async def test_browsers_keep_assets_for_ever() -> None:
     assert (await client().get("/assets/gone.js")).status_code == 404
 
 
+async def test_icon_is_there_with_the_pages_off(settings: Settings) -> None:
+    settings.BOARD = settings.PLAYGROUND = False
+    response = await client().get("/favicon.ico")
+    assert response.status_code == 200
+    assert response.headers["content-type"].startswith("image/svg+xml")
+    assert "default-src 'self'" in response.headers["content-security-policy"]
+
+
 @pytest.mark.parametrize(("name", "path"), [("BOARD", "/"), ("PLAYGROUND", "/graphql/")])
 async def test_setting_turns_a_page_off(
     name: str, path: str, build: Path, settings: Settings
@@ -94,6 +102,7 @@ async def test_setting_turns_a_page_off(
 
 def test_both_pages_off_leave_nothing(build: Path, settings: Settings) -> None:
     settings.BOARD = settings.PLAYGROUND = False
+    settings.ICON = build / "no-icon.svg"
     assert pages.routes() == []
 
 

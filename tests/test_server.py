@@ -390,15 +390,43 @@ async def test_everybody_can_sign_in_not_only_staff(
 ) -> None:
     user = await sync_to_async(User.objects.create_user)("ada", password="s3cret-enough")
     await Order.objects.acreate(user=user)
-    address = f"http://127.0.0.1:{guarded_server.port}/login/"
-    async with httpx.AsyncClient(headers={"Referer": address}) as client:
-        page = await client.get(address)
-        token = page.text.split('name="csrfmiddlewaretoken" value="')[1].split('"')[0]
-        form = {"username": "ada", "password": "s3cret-enough", "csrfmiddlewaretoken": token}
-        answer = await client.post(address, data=form)
-        assert (answer.status_code, answer.headers["location"]) == (302, "/")
+    async with httpx.AsyncClient() as client:
+        await sign_in(client, guarded_server, "ada")
         result = await client.post(guarded_server.http, json={"query": "{ getOrders { state } }"})
     assert result.json() == {"data": {"getOrders": [{"state": "UNPAID"}]}}
+
+
+async def sign_in(client: httpx.AsyncClient, server: Server, username: str) -> str:
+    """Sign in at /login/, and tell where it leads."""
+    address = f"http://127.0.0.1:{server.port}/login/"
+    page = await client.get(address)
+    token = page.text.split('name="csrfmiddlewaretoken" value="')[1].split('"')[0]
+    form = {"username": username, "password": "s3cret-enough", "csrfmiddlewaretoken": token}
+    answer = await client.post(address, data=form, headers={"Referer": address})
+    assert answer.status_code == 302
+    return answer.headers["location"]
+
+
+@pytest.mark.parametrize(("board", "home"), [("true", "/"), ("false", "/admin/")])
+async def test_signing_in_and_out_leads_to_pages_that_are_there(
+    board: str, home: str, start_server: StartServer, django_user_model: type[User]
+) -> None:
+    server = start_server(DEBUG="true", BOARD=board)
+    await sync_to_async(User.objects.create_superuser)("ada", password="s3cret-enough")
+    origin = f"http://127.0.0.1:{server.port}"
+    async with httpx.AsyncClient() as client:
+        assert "<title>Sign in | Live orders</title>" in (await client.get(f"{origin}/login/")).text
+        assert await sign_in(client, server, "ada") == home
+        for path in ("/login/", "/login/?next=/login/"):
+            again = await client.get(f"{origin}{path}")
+            assert (again.status_code, again.headers["location"]) == (302, home)
+
+        admin = await client.get(f"{origin}/admin/")
+        assert admin.status_code == 200
+        assert ("View site" in admin.text) == (board == "true")
+        form = {"csrfmiddlewaretoken": client.cookies["csrftoken"]}
+        left = await client.post(f"{origin}/admin/logout/", data=form)
+        assert left.headers["location"] == ("/" if board == "true" else "/login/")
 
 
 async def test_long_accept_header_is_refused_cheaply(server: Server) -> None:

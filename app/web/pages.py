@@ -6,7 +6,7 @@ from pathlib import Path
 
 from django.conf import settings
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
@@ -83,13 +83,21 @@ class Assets(StaticFiles):
 
 
 def routes() -> list[BaseRoute]:
-    """The board and the files of both pages, as far as settings turn them on."""
+    """The icon, the board and the files of both pages, as far as settings turn them on."""
     pages = [page for page in PAGES if page.is_on]
     if unbuilt := [page for page in pages if not page.path.exists()]:
         log.warning(missing(unbuilt))
     assets = Assets(directory=Path(settings.PAGES_DIR, "assets"), check_dir=False)
     served: list[BaseRoute] = [Mount("/assets", assets)] if pages else []
+    if settings.ICON.exists():
+        served.append(Route("/favicon.ico", icon))
     return [Route(BOARD.url, board), *served] if BOARD.is_on else served
+
+
+async def icon(_: Request) -> Response:
+    """The icon of pages that name none, as Django's do not."""
+    headers = security_headers() | {"Cache-Control": "public, max-age=86400"}
+    return FileResponse(settings.ICON, headers=headers)
 
 
 async def board(_: Request) -> Response:

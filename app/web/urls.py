@@ -1,18 +1,32 @@
 """What Django itself answers."""
 
+from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import path
 
-# The admin's own login turns away everybody who is not staff.
-login = LoginView.as_view(
-    template_name="admin/login.html",
-    extra_context={"title": "Sign in", "site_title": "Live orders", "site_header": "Live orders"},
-    redirect_authenticated_user=True,
-)
+admin.site.site_url = "/" if settings.BOARD else None  # where "View site" leads
+
+
+class SignIn(LoginView):
+    """For everybody: the admin's own login turns away who is not staff."""
+
+    template_name = "admin/login.html"
+    extra_context = {
+        "title": "Sign in",
+        "site_title": admin.site.site_title,
+        "site_header": admin.site.site_header,
+    }
+    redirect_authenticated_user = True
+
+    def get_success_url(self) -> str:
+        """Where `?next=` leads, unless that is this page, which Django takes for a loop."""
+        url = super().get_success_url()
+        return self.get_default_redirect_url() if url == self.request.path else url
+
 
 urlpatterns = [
     path("admin/", admin.site.urls),
-    path("login/", login, name="login"),
+    path("login/", SignIn.as_view(), name="login"),
     path("logout/", LogoutView.as_view(), name="logout"),
 ]

@@ -168,8 +168,7 @@ def test_anonymous_viewer_is_asked_whose_order_it_is(site: Site, visit: Visit) -
     newest(page, "#2")
 
 
-def test_signing_in_leads_back_to_the_board(site: Site, visit: Visit, watch: Watch) -> None:
-    watch.expected.append("favicon.ico")  # of the admin, which has none
+def test_signing_in_leads_back_to_the_board(site: Site, visit: Visit) -> None:
     page = visit(site.origin)
     create_order(page, "")
     page.get_by_role("form").get_by_role("link", name="Sign in").click()
