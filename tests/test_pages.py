@@ -1,5 +1,6 @@
 """The pages as a client sees them, on a build that the tests lay down."""
 
+import gzip
 import logging
 import re
 from pathlib import Path
@@ -83,6 +84,21 @@ async def test_icon_is_there_with_the_pages_off(settings: Settings) -> None:
     assert response.status_code == 200
     assert response.headers["content-type"].startswith("image/svg+xml")
     assert "default-src 'self'" in response.headers["content-security-policy"]
+
+
+async def test_assets_travel_compressed_to_who_accepts_it(build: Path) -> None:
+    (build / "assets" / "board-D6lzcnrz.js.gz").write_bytes(gzip.compress(b"live()"))
+    plain, *zipped = [
+        await client().get("/assets/board-D6lzcnrz.js", headers={"Accept-Encoding": encodings})
+        for encodings in ("identity", "gzip, deflate, br", "gzip")
+    ]
+    assert "content-encoding" not in plain.headers
+    for response in zipped:
+        assert response.headers["content-encoding"] == "gzip"
+        assert response.headers["content-type"] == plain.headers["content-type"]
+        assert response.headers["vary"] == plain.headers["vary"] == "Accept-Encoding"
+        assert "immutable" in response.headers["cache-control"]
+        assert response.text == plain.text == "live()"
 
 
 @pytest.mark.parametrize(("name", "path"), [("BOARD", "/"), ("PLAYGROUND", "/graphql/")])

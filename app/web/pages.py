@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from django.conf import settings
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
@@ -70,13 +71,23 @@ PAGES = [BOARD, PLAYGROUND]
 
 
 class Assets(StaticFiles):
-    """The built scripts, styles and fonts. A hash in each name lets browsers keep them for ever."""
+    """The built scripts, styles and fonts. A hash in each name lets browsers keep them for ever.
+
+    The build has compressed each into a file beside it, so that no request has to.
+    """
 
     async def check_config(self) -> None:
         """Allow that nothing has been built: then nothing is found."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         response = await super().get_response(path, scope)
+        if (
+            "gzip" in Headers(scope=scope).get("accept-encoding", "")
+            and self.lookup_path(f"{path}.gz")[1]
+        ):
+            response = await super().get_response(f"{path}.gz", scope)
+            response.headers["Content-Encoding"] = "gzip"
+        response.headers["Vary"] = "Accept-Encoding"
         response.headers.update(security_headers())
         response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
         return response
