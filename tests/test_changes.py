@@ -252,7 +252,7 @@ async def test_trigger_that_goes_is_noticed_and_one_that_comes_back(
         with connection.cursor() as cursor:
             cursor.execute(statement)
 
-    monkeypatch.setattr(postgresql_module, "HEARTBEAT_SECONDS", 0.1)
+    monkeypatch.setattr(postgresql_module, "HEARTBEAT_SECONDS", 0.01)
     feed = Feed(backend_for("default"))
     transport = httpx.ASGITransport(Starlette(routes=health.routes(feed)))
     client = httpx.AsyncClient(transport=transport, base_url="http://testserver")
@@ -271,7 +271,7 @@ async def test_trigger_that_goes_is_noticed_and_one_that_comes_back(
         try:
             await execute(f"ALTER TABLE orders_order DISABLE TRIGGER {triggers.TRIGGER}")
             assert "changes of orders_order: run migrate" in await becomes(503)
-            await asyncio.sleep(0.5)  # some heartbeats
+            await asyncio.sleep(0.5)  # some looks
             assert caplog.text.count("orders_order will not announce changes") == 1
             await anext(watch)
             await Order.objects.aupdate(state="PAID")

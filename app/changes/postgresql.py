@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from itertools import count
 from typing import Any
 
 import psycopg
@@ -17,6 +18,8 @@ logger = logging.getLogger(__name__)
 CONNECT_TIMEOUT_SECONDS = 10
 HEARTBEAT_SECONDS = 15
 HEARTBEAT_TIMEOUT_SECONDS = 5
+HEARTBEATS_A_LOOK = 20
+"""How many of them per look whether the triggers are still there: one in five minutes."""
 # What Django passes to a psycopg connection for its own cursors.
 DJANGO_PARAMETERS = {"context", "cursor_factory", "prepare_threshold"}
 
@@ -40,13 +43,16 @@ class PostgreSQLBackend:
             await connection.execute(f"LISTEN {CHANNEL}")
             await self._look_for_triggers(connection)
             yield None
-            while True:
+            for beat in count(1):
                 async for notification in connection.notifies(timeout=HEARTBEAT_SECONDS):
                     yield frozenset((notification.payload,))
-                # A half-open connection is silent, too: only a question finds it out.
                 were_silent = self.silent_tables
                 async with asyncio.timeout(HEARTBEAT_TIMEOUT_SECONDS):
-                    await self._look_for_triggers(connection)
+                    if beat % HEARTBEATS_A_LOOK:
+                        # A half-open connection is silent, too: only a question finds it out.
+                        await connection.execute("")
+                    else:
+                        await self._look_for_triggers(connection)
                 if were_silent - self.silent_tables:
                     yield None  # Nobody knows what happened before they spoke.
 
