@@ -6,6 +6,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any
@@ -213,6 +214,24 @@ def test_mutation_ends_whole_without_its_client(
     while Order.objects.get().state != "PAID":
         assert time.monotonic() < ends_at
         time.sleep(0.02)
+
+
+@pytest.mark.parametrize("send", [by_websocket, by_http])
+def test_mutation_ends_whole_before_the_process_does(
+    send: Callable[[Server, dict[str, Any], socket.socket], None], start_server: StartServer
+) -> None:
+    server = start_server(DEBUG="true", OPEN_ACCESS="true")
+    order = Order.objects.create(user=User.objects.create(username="v"))
+    query = f"mutation {{ setOrderState(id: {order.pk}, state: PAID) {{ id }} }}"
+    with tcp(server) as client, ThreadPoolExecutor() as threads:
+        with written_by_another():
+            send(server, {"query": query}, client)
+            time.sleep(0.3)  # for it to begin
+            stopped = threads.submit(server.stop)
+            time.sleep(0.5)
+            assert not stopped.done()
+        assert stopped.result() in (0, -signal.SIGTERM)
+    assert Order.objects.get().state == "PAID"
 
 
 async def test_stopping_ends_every_connection_at_once(start_server: StartServer) -> None:
