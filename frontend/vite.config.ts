@@ -1,7 +1,7 @@
 import react from "@vitejs/plugin-react";
 import { defineConfig } from "vite";
 
-const server = "http://127.0.0.1:8000";
+const server = { target: "http://127.0.0.1:8000", ws: true };
 
 export default defineConfig({
   plugins: [react()],
@@ -15,5 +15,16 @@ export default defineConfig({
       checks: { moduleLevelDirective: false }, // "use no memo", in GraphiQL
     },
   },
-  server: { proxy: { "/graphql/": { target: server, ws: true }, "/admin/": server } },
+  // The development server bundles what is imported, but no workers.
+  optimizeDeps: {
+    exclude: ["graphiql/setup-workers/vite", "@graphiql/react/setup-workers/vite"],
+  },
+  server: {
+    proxy: {
+      "/graphql/": server,
+      "/admin/": server,
+      "/login/": server,
+      "/static/": server,
+    },
+  },
 });
