@@ -19,8 +19,8 @@ ARMS: Final = {
     "raw": "psycopg without an ORM",
 }
 LATENCIES_MS: Final = (0, 5)
-CONNECTIONS: Final = 20
-"""Of each arm with a pool: so many that, 5 ms away, the processor is busy and not the pool."""
+CONNECTIONS: Final = 12
+"""Of each arm with a pool: with eight, 5 ms away, the pool is busy before the processor is."""
 
 
 def arms() -> list[str]:
