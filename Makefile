@@ -68,8 +68,8 @@ clean: ## Remove what was installed and built; the database stays
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one with PYTHON=")'
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one with PYTHON=")'
+	@$(PYTHON) -m venv $(VENV)
 
 $(BIN)/.installed: requirements.txt | $(BIN)/python
 	@echo "Installing what the server needs into $(VENV) ..."

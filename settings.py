@@ -114,9 +114,9 @@ def database(url: str) -> dict[str, Any]:
             config["ENGINE"] = "app.database"
             options["pool"] = {"min_size": 0, "max_size": DATABASE_POOL_SIZE, "timeout": 5}
             config["CONN_HEALTH_CHECKS"] = True
-        case engine:
+        case _:
             raise ImproperlyConfigured(
-                f"DATABASE_URL must begin with sqlite:// or postgres://, but it names {engine}."
+                f"DATABASE_URL must begin with sqlite:// or postgres://, not {url.split(':')[0]}://."
             )
     return config
 
@@ -174,6 +174,11 @@ GRAPHQL_CONNECTION_INIT_SECONDS = env.float("GRAPHQL_CONNECTION_INIT_SECONDS", 1
 GRAPHQL_PING_SECONDS = env.float("GRAPHQL_PING_SECONDS", 25.0)
 GRAPHQL_PONG_SECONDS = env.float("GRAPHQL_PONG_SECONDS", 10.0)
 GRAPHQL_SEND_SECONDS = env.float("GRAPHQL_SEND_SECONDS", 20.0)
+
+_LIMITS = [name for name in globals() if name.startswith("GRAPHQL_")]
+for _name in ("DATABASE_POOL_SIZE", "MAX_BODY_BYTES", *_LIMITS):
+    if (_limit := globals()[_name]) <= 0:
+        raise ImproperlyConfigured(f"{_name} must be greater than 0, but is {_limit}.")
 
 # Language and time --------------------------------------------------------------------------------
 

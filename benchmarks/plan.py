@@ -73,30 +73,25 @@ class Scale:
 
 
 FASTEST: Final = (BARE, OURS, GRAPHQL_WS, MERCURIUS, PUBLISHED)
-PUSHED: Final = (*FASTEST, STRAWBERRY)
 
 FULL: Final = Scale(
     rounds=3,
     deliveries=(
-        Deliveries("postgresql", Load(1000, 12, 3), ARMS, is_main=True),
+        Deliveries("postgresql", Load(1000, 9, 3), ARMS, is_main=True),
         Deliveries(
-            "sqlite",
-            Load(1000, 12, 3),
-            (BARE, OURS, POLLING, SEED),
-            most_rounds=2,
-            is_main=True,
+            "sqlite", Load(1000, 9, 3), (BARE, OURS, POLLING, SEED), most_rounds=2, is_main=True
         ),
         # By number of subscribers.
-        Deliveries("postgresql", Load(10000, 5, 1, 0.3), PUSHED, most_rounds=2),
-        Deliveries("postgresql", Load(3000, 3, 1, 0.3), PUSHED, most_rounds=2),
-        Deliveries("postgresql", Load(1000, 3, 1, 0.3), PUSHED, most_rounds=2),
-        Deliveries("postgresql", Load(100, 3, 1, 0.3), (*PUSHED, SEED), most_rounds=2),
+        Deliveries("postgresql", Load(10000, 5, 1, 0.3), (*FASTEST, STRAWBERRY), most_rounds=2),
+        Deliveries("postgresql", Load(3000, 3, 1, 0.3), (*FASTEST, STRAWBERRY), most_rounds=1),
+        Deliveries("postgresql", Load(1000, 3, 1, 0.3), FASTEST, most_rounds=2),
+        Deliveries("postgresql", Load(100, 3, 1, 0.3), FASTEST, most_rounds=2),
+        Deliveries("postgresql", Load(100, 3, 1, 0.3), (SEED,), most_rounds=1),
         # By number of changes.
-        Deliveries("postgresql", Load(1000, 20, 10, 0.3), FASTEST, most_rounds=2),
         Deliveries("postgresql", Load(1000, 60, 50, 0.3), FASTEST, most_rounds=2),
         Deliveries(
             "postgresql",
-            Load(1000, 4, 1, 0.3, is_distinct=True),
+            Load(300, 4, 1, 0.3, is_distinct=True),
             (OURS, GRAPHQL_WS, PUBLISHED, EXECUTING),
             most_rounds=2,
         ),
@@ -106,7 +101,7 @@ FULL: Final = Scale(
     query_seconds=1.0,
     orm_arms=tuple(orm.arms()),
     orm_latencies_ms=orm.LATENCIES_MS,
-    orm_seconds=0.8,
+    orm_seconds=0.6,
     writers=(1, 8, 64),
     writer_seconds=2,
 )

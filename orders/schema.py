@@ -171,7 +171,9 @@ def key(id_: str) -> int:
     """An order's key from its GraphQL ID. Raises BadUserInputError."""
     digits = len(str(GREATEST_ID))
     if not (len(id_) <= digits and id_.isascii() and id_.isdecimal() and int(id_) <= GREATEST_ID):
-        raise BadUserInputError(f"An order's id is a whole number, but {id_[:40]!r} came.")
+        raise BadUserInputError(
+            f"An order's id is a whole number from 0 to {GREATEST_ID}, but {id_[:40]!r} came."
+        )
     return int(id_)
 
 

@@ -245,6 +245,13 @@ def test_other_databases_are_refused(url: str, complaint: str) -> None:
     assert complaint in failed.stderr
 
 
+@pytest.mark.parametrize("name", ["DATABASE_POOL_SIZE", "GRAPHQL_MAX_OPERATIONS"])
+def test_limits_that_let_nothing_through_are_refused(name: str) -> None:
+    failed = start(SECRET_KEY="x", **{name: "0"})
+    assert failed.returncode != 0
+    assert f"{name} must be greater than 0, but is 0." in failed.stderr
+
+
 class Demo:
     """`manage.py rundemo` in a folder of its own."""
 
@@ -321,7 +328,7 @@ def test_demo_refuses_a_port_that_is_none(tmp_path: Path) -> None:
     process = demo.start()
     output, _ = process.communicate(timeout=30)
     assert process.returncode != 0
-    assert "a port is a number from 1 to 65535, but '99999' came" in output
+    assert "A port is a number from 1 to 65535, but '99999' came." in output
     assert "Traceback" not in output
 
 

@@ -31,5 +31,5 @@ def is_origin_allowed(headers: Headers) -> bool:
         url = urlsplit(origin)
     except ValueError:  # no URL at all
         return False
-    # Anybody between here and the browser can send a page of ours that came in clear.
+    # Anybody between here and the browser can send a page of ours that came unencrypted.
     return url.netloc == headers["host"] and (url.scheme == "https" or not settings.HTTPS)

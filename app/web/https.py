@@ -17,8 +17,8 @@ REFUSAL = "This is served over HTTPS only."
 class HTTPSOnly:
     """Does to a whole application what Django's settings `SECURE_…` say of Django's views.
 
-    Pages are redirected. What else comes in clear is refused, since a client that was redirected
-    would go on sending its cookies in clear first.
+    Pages are redirected. What else comes unencrypted is refused, since a client that was redirected
+    would go on sending its cookies unencrypted first.
     """
 
     def __init__(self, app: ASGIApp) -> None:

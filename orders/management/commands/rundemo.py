@@ -2,7 +2,7 @@
 
 import socket
 import threading
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser
 from typing import Any
 
 import uvicorn
@@ -22,16 +22,16 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Take the address to serve at."""
         parser.add_argument("--host", default="127.0.0.1")
-        parser.add_argument("--port", type=_port, default=8000)
+        parser.add_argument("--port", default="8000")
 
-    def handle(self, *_: Any, host: str, port: int, **__: Any) -> None:
+    def handle(self, *_: Any, host: str, port: str, **__: Any) -> None:
         """Run until interrupted. Raises CommandError if that is impossible."""
         if not settings.DEBUG:
             raise CommandError("The demo has a well-known login, so it runs under DEBUG only.")
-        _check_port(host, port)
+        number = _checked(host, port)
         call_command("migrate", verbosity=0)
         demo.create()
-        self._welcome(f"http://{host}:{port}")
+        self._welcome(f"http://{host}:{number}")
         stop = threading.Event()
         changing = threading.Thread(target=_change_until, args=(stop,), name="demo changes")
         changing.start()
@@ -39,7 +39,7 @@ class Command(BaseCommand):
             uvicorn.run(
                 "asgi:application",
                 host=host,
-                port=port,
+                port=number,
                 log_level="warning",
                 timeout_graceful_shutdown=3,
             )
@@ -60,13 +60,10 @@ class Command(BaseCommand):
         )
 
 
-def _port(text: str) -> int:
+def _checked(host: str, text: str) -> int:
     if not (text.isdecimal() and 0 < int(text) < 65536):
-        raise ArgumentTypeError(f"a port is a number from 1 to 65535, but {text!r} came")
-    return int(text)
-
-
-def _check_port(host: str, port: int) -> None:
+        raise CommandError(f"A port is a number from 1 to 65535, but {text!r} came.")
+    port = int(text)
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -76,6 +73,7 @@ def _check_port(host: str, port: int) -> None:
                 f"{host}:{port} cannot be used: {error.strerror}. "
                 f"Choose another port: make run PORT={port + 1}"
             ) from None
+    return port
 
 
 def _change_until(stop: threading.Event) -> None:
