@@ -16,9 +16,8 @@ django = get_asgi_application()  # Models can be imported from here on.
 from ariadne.asgi import GraphQL  # noqa: E402
 from django.conf import settings  # noqa: E402
 from starlette.applications import Starlette  # noqa: E402
-from starlette.middleware import Middleware  # noqa: E402
 from starlette.middleware.cors import CORSMiddleware  # noqa: E402
-from starlette.routing import Mount, Route, WebSocketRoute  # noqa: E402
+from starlette.routing import Mount, Route, Router, WebSocketRoute  # noqa: E402
 from starlette.websockets import WebSocket  # noqa: E402
 
 from app.changes.feed import Feed, backend_for  # noqa: E402
@@ -66,10 +65,8 @@ async def refuse(websocket: WebSocket) -> None:
     await websocket.close()
 
 
-application = Starlette(
-    lifespan=lifespan,
+others = Starlette(
     routes=[
-        *(kind(path, graphql) for kind in (Route, WebSocketRoute) for path in PATHS),
         WebSocketRoute("/{path:path}", refuse),
         *health.routes(feed),
         *(metrics.routes(engine) if settings.METRICS else ()),
@@ -77,5 +74,13 @@ application = Starlette(
         Mount(settings.STATIC_URL, DjangoStaticFiles()),
         Mount("/", BodyLimit(django, settings.MAX_BODY_BYTES)),  # type: ignore[arg-type]
     ],
-    middleware=[Middleware(HTTPSOnly)],
 )
+# What a Starlette app adds to a router, error pages, would be one step more for each message sent.
+router = Router(
+    [
+        *(kind(path, graphql) for kind in (Route, WebSocketRoute) for path in PATHS),
+        Mount("/", others),
+    ],
+    lifespan=lifespan,
+)
+application = HTTPSOnly(router)

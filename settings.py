@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
@@ -115,8 +116,9 @@ def database(url: str) -> dict[str, Any]:
             options["pool"] = {"min_size": 0, "max_size": DATABASE_POOL_SIZE, "timeout": 5}
             config["CONN_HEALTH_CHECKS"] = True
         case _:
+            came = urlsplit(url).scheme
             raise ImproperlyConfigured(
-                f"DATABASE_URL must begin with sqlite:// or postgres://, not {url.split(':')[0]}://."
+                f"DATABASE_URL must begin with sqlite:// or postgres://, not {came}://."
             )
     return config
 

@@ -51,7 +51,8 @@ class SharedOperation:
     """
 
     def __init__(self, start: Start, failures: Failures, forget: Callable[[], object]) -> None:
-        self.members: set[Member] = set()
+        # In order of joining, which is about the order in which their memory lies.
+        self.members: dict[Member, None] = {}
         self.task: asyncio.Task[None] | None = None
         self._start = start
         self._failures = failures
@@ -61,13 +62,13 @@ class SharedOperation:
 
     def join(self, member: Member) -> None:
         """Add a member; it gets the current result at once, if there is one yet."""
-        self.members.add(member)
+        self.members[member] = None
         if self._latest is not None:
             member.next(self._latest)
 
     def leave(self, member: Member) -> None:
         """Remove a member. The last one's leaving ends the operation."""
-        self.members.discard(member)
+        self.members.pop(member, None)
         if not self.members and not self._is_over:
             self._finish()
             if self.task is not None:
@@ -122,12 +123,12 @@ class SharedOperation:
         else:
             logger.warning("A subscription's source failed while ending: %r", error)
 
-    def _finish(self) -> set[Member]:
+    def _finish(self) -> dict[Member, None]:
         """Make sure nobody joins any more, and hand over who was there."""
         if not self._is_over:
             self._is_over = True
             self._forget()
-        members, self.members = self.members, set()
+        members, self.members = self.members, {}
         return members
 
 

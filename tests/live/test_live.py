@@ -190,7 +190,7 @@ class Sharing(RuleBasedStateMachine):
     def at_most_one_operation_a_key(self) -> None:
         for key, operation in self.play.live.operations.items():
             assert operation.members
-            assert operation.members <= set(self.play.active(str(key)))
+            assert operation.members.keys() <= set(self.play.active(str(key)))
 
     def teardown(self) -> None:
         for key in ("a", "b"):
