@@ -32,6 +32,10 @@ class Record:
         """Whether the figure was measured here."""
         return figure in self.figures
 
+    def times(self, other: "Record", figure: str) -> list[float]:
+        """How many times the other's value it is, in each round that both were in."""
+        return [a / b for a, b in zip(self.figures[figure], other.figures[figure], strict=False)]
+
     def spread(self, figure: str) -> tuple[float, float]:
         """The least and the greatest value."""
         return min(self.figures[figure]), max(self.figures[figure])

@@ -1,6 +1,7 @@
 """Figures as a reader wants them: few digits, with their spread, in Markdown."""
 
 from collections.abc import Iterable, Sequence
+from statistics import median
 
 from benchmarks.results import Record
 
@@ -29,9 +30,19 @@ def spread(record: Record | None, figure: str) -> str:
     return f"{number(record.median(figure))} ({number(least)} to {number(most)})"
 
 
-def ratio(a: float, b: float) -> str:
-    """How many times `b` fits into `a`, with two digits."""
-    return f"{float(f'{a / b:.2g}'):,g}"
+def ratio(values: Sequence[float]) -> str:
+    """The median of what was a ratio in each round, with two digits."""
+    return _two_digits(median(values))
+
+
+def ratio_spread(values: Sequence[float]) -> str:
+    """The same, and between which values the rounds were."""
+    least, most = _two_digits(min(values)), _two_digits(max(values))
+    return f"{ratio(values)} ({least} to {most})"
+
+
+def _two_digits(value: float) -> str:
+    return f"{float(f'{value:.2g}'):,g}"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -45,8 +56,8 @@ def bullets(sentences: Iterable[str]) -> str:
     return "\n".join(f"* {sentence}" for sentence in sentences)
 
 
-def as_fast(a: float, b: float) -> str:
-    """How something that does `a` a second compares with what does `b`."""
-    if 0.9 <= a / b <= 1.1:
+def as_fast(values: Sequence[float]) -> str:
+    """How fast something is compared with another, if it did so many times as much a second."""
+    if 0.9 <= median(values) <= 1.1:
         return "as fast as"
-    return f"{ratio(a, b)} times as fast as"
+    return f"{ratio(values)} times as fast as"

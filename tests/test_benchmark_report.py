@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks import report
 from benchmarks.results import FILE, Record, Results
-from benchmarks.wording import number, ratio, spread
+from benchmarks.wording import number, ratio, ratio_spread, spread
 
 
 @pytest.fixture(scope="module")
@@ -63,4 +63,5 @@ def test_numbers_have_few_digits() -> None:
     assert [number(value) for value in (12345.6, 123.4, 12.34, 1.234, 0.1234, 8.0)] == [
         "12,300", "123", "12", "1.2", "0.12", "8",
     ]  # fmt: skip
-    assert ratio(10, 3) == "3.3"
+    assert ratio([4, 10 / 3, 3]) == "3.3"
+    assert ratio_spread([4, 10 / 3, 3]) == "3.3 (3 to 4)"
