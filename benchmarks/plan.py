@@ -85,8 +85,8 @@ FULL: Final = Scale(
         Deliveries("postgresql", Load(10000, 5, 1, 0.3), (*FASTEST, STRAWBERRY), most_rounds=2),
         Deliveries("postgresql", Load(3000, 3, 1, 0.3), (*FASTEST, STRAWBERRY), most_rounds=1),
         Deliveries("postgresql", Load(1000, 3, 1, 0.3), FASTEST, most_rounds=2),
-        Deliveries("postgresql", Load(100, 3, 1, 0.3), FASTEST, most_rounds=2),
-        Deliveries("postgresql", Load(100, 3, 1, 0.3), (SEED,), most_rounds=1),
+        Deliveries("postgresql", Load(100, 3, 1, 0.3), (*FASTEST, SEED), most_rounds=2),
+        Deliveries("postgresql", Load(1, 3, 1, 0.3), (*FASTEST, SEED), most_rounds=2),
         # By number of changes.
         Deliveries("postgresql", Load(1000, 60, 50, 0.3), FASTEST, most_rounds=2),
         Deliveries(

@@ -55,7 +55,7 @@ def _messages(results: Results, folder: Path) -> None:
         bars = axes.barh([TITLES[name] for name in names], values, color=colors)
         axes.bar_label(bars, [number(value) for value in values], padding=4, color=GRAY)
         axes.set_xscale("log")
-        axes.set_xlim(right=max(values) * 3)
+        axes.set_xlim(1, max(values) * 3)
         axes.set_xlabel("server CPU for each delivered message, µs (logarithmic)")
 
 

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections import defaultdict
 from contextlib import suppress
-from typing import Self
+from typing import Final, Self
 
 from django.apps import apps
 from django.conf import settings
@@ -12,10 +12,12 @@ from django.conf import settings
 from app.changes.feed import Feed, Watch
 from app.database.calls import run
 from app.graphql.connections import Connections
-from app.graphql.link import CloseError, Link
+from app.graphql.link import EXPIRED, CloseError, Link
 from app.graphql.viewer import Session, load_session
 
 logger = logging.getLogger(__name__)
+
+CHANGED: Final = CloseError(4403, "Forbidden: the viewer has changed")
 
 REVIEW_SECONDS = 2.0
 SESSIONS_AT_ONCE = 50
@@ -74,7 +76,7 @@ class Revocation:
                     if link.session.viewer == session.viewer:
                         link.session = session  # which may last longer now
                     else:
-                        link.close(CloseError(4403, "Forbidden: the viewer has changed"))
+                        link.close(EXPIRED if link.has_expired else CHANGED)
 
 
 def _load(keys: list[str]) -> list[Session]:

@@ -148,7 +148,7 @@ async def test_connection_ends_with_its_session(guarded_server: Server) -> None:
         return cookie
 
     async with asyncio.timeout(30), AsyncExitStack() as stack:
-        cookies = [await let_last(user, 5 if user != users[1] else 3600) for user in users]
+        cookies = [await let_last(user, 10 if user != users[1] else 3600) for user in users]
         sockets = [await subscribed(guarded_server, cookie, stack) for cookie in cookies]
         stream = await streamed(guarded_server, cookies[0], stack)
         extended = Session.objects.filter(session_key=cookies[2].partition("=")[2])
