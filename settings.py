@@ -201,7 +201,7 @@ PAGES_DIR = BASE_DIR / "frontend" / "dist"
 ICON = BASE_DIR / "frontend" / "src" / "icon.svg"
 
 # Without the board there is nothing at /.
-LOGIN_REDIRECT_URL = "/" if BOARD else "/admin/"
+LOGIN_REDIRECT_URL = env.str("LOGIN_REDIRECT_URL", "") or ("/" if BOARD else "/admin/")
 LOGOUT_REDIRECT_URL = "/" if BOARD else LOGIN_URL
 
 # Metrics ------------------------------------------------------------------------------------------

@@ -12,10 +12,9 @@ import websockets
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
 from django.db import connection, transaction
+from django.db.models import QuerySet
 from django.test import Client as DjangoClient
 from websockets.asyncio.client import ClientConnection
-
-from orders.models import Order
 
 PATIENCE_SECONDS = 10
 
@@ -111,13 +110,13 @@ def session_cookie(user: User) -> str:
 
 
 @contextmanager
-def written_by_another() -> Iterator[None]:
-    """Within the block, the orders are locked by a transaction that writes."""
+def written_by_another(rows: QuerySet[Any], **values: Any) -> Iterator[None]:
+    """Within the block, the rows are locked by a transaction that writes these values."""
     locked, ended = threading.Event(), threading.Event()
 
     def write() -> None:
         with transaction.atomic():
-            Order.objects.update(date="2026-11-22")
+            rows.update(**values)
             locked.set()
             ended.wait()
         connection.close()

@@ -62,16 +62,18 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     settings = clone.folder / "settings.py"
     settings.write_text(settings.read_text().replace('"notes.Order"', '"notes.Note"'))
     clone.run("python manage.py makemigrations notes && python manage.py migrate")
+    clone.run("ruff format . && ruff check --fix .")
     return clone
 
 
 def test_nothing_asks_for_orders_any_more(clone: Clone) -> None:
-    clone.run("ruff format -q notes && ruff check . && lint-imports")
+    clone.run("ruff format --check . && ruff check . && lint-imports")
     clone.run("python manage.py makemigrations --check --dry-run")
     collected = clone.run("python -m pytest --collect-only -q")
     # These two know of no domain.
     assert "tests/database/test_queryset.py" in collected
     assert "tests/live/test_live.py" in collected
+    assert (clone.folder / "tests" / "clients.py").exists()
     assert " passed" in clone.run("python -m pytest -q --ignore tests/database --ignore tests/live")
 
 

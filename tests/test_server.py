@@ -82,7 +82,7 @@ async def test_pool_in_use_is_not_ready(start_server: StartServer) -> None:
     server = start_server(DEBUG="true", OPEN_ACCESS="true", DATABASE_POOL_SIZE="1")
     order = await Order.objects.acreate(user=await User.objects.acreate(username="v"))
     query = f"mutation {{ setOrderState(id: {order.pk}, state: PAID) {{ id }} }}"
-    with written_by_another():
+    with written_by_another(Order.objects.all(), date="2026-11-22"):
         task = asyncio.create_task(post(server.http, query))
         while (answer := await get(server, "/health/ready")).status_code == 200:
             pass

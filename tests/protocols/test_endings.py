@@ -205,7 +205,7 @@ def test_mutation_ends_whole_without_its_client(
 ) -> None:
     order = Order.objects.create(user=User.objects.create(username="v"))
     query = f"mutation {{ setOrderState(id: {order.pk}, state: PAID) {{ id }} }}"
-    with written_by_another(), tcp(server) as client:
+    with written_by_another(Order.objects.all(), date="2026-11-22"), tcp(server) as client:
         send(server, {"query": query}, client)
         time.sleep(0.3)  # for it to begin, and to wait for the other's transaction
         leave(client)
@@ -224,7 +224,7 @@ def test_mutation_ends_whole_before_the_process_does(
     order = Order.objects.create(user=User.objects.create(username="v"))
     query = f"mutation {{ setOrderState(id: {order.pk}, state: PAID) {{ id }} }}"
     with tcp(server) as client, ThreadPoolExecutor() as threads:
-        with written_by_another():
+        with written_by_another(Order.objects.all(), date="2026-11-22"):
             send(server, {"query": query}, client)
             time.sleep(0.3)  # for it to begin
             stopped = threads.submit(server.stop)

@@ -52,11 +52,11 @@ class Command(BaseCommand):
 
     def _welcome(self, address: str) -> None:
         access = "everybody may see and change everything" if settings.OPEN_ACCESS else "sign in"
+        board = f"\n  Board        {address}/" if settings.BOARD else ""
         self.stdout.write(
-            f"\n  Board        {address}/"
-            f"\n  GraphQL      {address}/graphql/   ({access})"
+            f"{board}\n  GraphQL      {address}/graphql/   ({access})"
             f"\n  Admin        {address}/admin/     (login {demo.LOGIN}, password {demo.PASSWORD})"
-            "\n\n  Orders change every few seconds. Ctrl-C stops everything.\n"
+            "\n\n  The data changes every few seconds. Ctrl-C stops everything.\n"
         )
 
 
