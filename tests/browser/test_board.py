@@ -8,7 +8,9 @@ from playwright.sync_api import Page, expect
 from tests.browser.conftest import StartSite, Visit, Watch
 from tests.browser.site import Site, order_for
 
-LOST = "WebSocket connection to|ERR_CONNECTION_REFUSED|ERR_EMPTY_RESPONSE|ERR_CONNECTION_RESET"
+# What the browser says of a server that was killed, also in the middle of an answer.
+CUT_OFF = "CONNECTION_REFUSED|CONNECTION_RESET|EMPTY_RESPONSE|CONTENT_LENGTH_MISMATCH"
+LOST = f"WebSocket connection to|ERR_({CUT_OFF})"
 
 
 def connection(page: Page, state: str, timeout: float = 5_000) -> None:
