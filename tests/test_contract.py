@@ -155,7 +155,7 @@ MISTAKES = {
     "first does not fit": ("{ getOrders(first: 99999999999) { id } }", "GRAPHQL_VALIDATION_FAILED"),
     "after is no key": ('{ getOrders(after: "x") { id } }', "BAD_USER_INPUT"),
     "state is unknown": ("{ getOrders(state: LOST) { id } }", "GRAPHQL_VALIDATION_FAILED"),
-    "order is unknown": ("{ getOrder(id: 999) { id } }", "NOT_FOUND"),
+    "order is unknown": ("{ getOrder(id: 987654321) { id } }", "NOT_FOUND"),
     "id is no key": ('{ getOrder(id: "one") { id } }', "BAD_USER_INPUT"),
     "id is negative": ('{ getOrder(id: "-1") { id } }', "BAD_USER_INPUT"),
     "id is too large": ('{ getOrder(id: "9223372036854775808") { id } }', "BAD_USER_INPUT"),
@@ -181,10 +181,10 @@ MISTAKES = {
     "user is unknown": ('mutation { createOrder(username: "eve") { id } }', "NOT_FOUND"),
     "nobody is named": ("mutation { createOrder { id } }", "BAD_USER_INPUT"),
     "unknown order is paid": (
-        "mutation { setOrderState(id: 999, state: PAID) { id } }",
+        "mutation { setOrderState(id: 987654321, state: PAID) { id } }",
         "NOT_FOUND",
     ),
-    "unknown order is deleted": ("mutation { deleteOrder(id: 999) }", "NOT_FOUND"),
+    "unknown order is deleted": ("mutation { deleteOrder(id: 987654321) }", "NOT_FOUND"),
 }
 
 
