@@ -18,58 +18,60 @@ from django.conf import settings  # noqa: E402
 from starlette.applications import Starlette  # noqa: E402
 from starlette.middleware.cors import CORSMiddleware  # noqa: E402
 from starlette.routing import Mount, Route, Router, WebSocketRoute  # noqa: E402
-from starlette.websockets import WebSocket  # noqa: E402
 
 from app.changes.feed import Feed, backend_for  # noqa: E402
 from app.database.lifespan import opened  # noqa: E402
-from app.graphql.engine import Engine  # noqa: E402
-from app.graphql.http import HTTPHandler  # noqa: E402
+from app.graphql.engine import FAILURES, Engine  # noqa: E402
 from app.graphql.limits import Limits  # noqa: E402
-from app.graphql.websocket import WebSocketHandler  # noqa: E402
-from app.web import health, metrics, pages  # noqa: E402
+from app.live import Live  # noqa: E402
+from app.transports.clients import Clients  # noqa: E402
+from app.transports.handshake import WebSocketHandler, refuse_unknown_path  # noqa: E402
+from app.transports.http import HTTPHandler  # noqa: E402
+from app.transports.revocation import Revocation  # noqa: E402
+from app.web import health, metrics  # noqa: E402
 from app.web.bodies import BodyLimit  # noqa: E402
 from app.web.https import HTTPSOnly  # noqa: E402
+from app.web.pages import PLAYGROUND, Pages  # noqa: E402
 from app.web.static import DjangoStaticFiles  # noqa: E402
+from orders.board import BOARD  # noqa: E402
 from orders.schema import schema  # noqa: E402
 
+limits = Limits.from_settings()
 feed = Feed(backend_for("default"))
-engine = Engine(schema, feed, Limits.from_settings())
+live = Live(FAILURES)
+clients = Clients(limits.max_connections)
+revocation = Revocation(feed, clients)
+engine = Engine(schema, feed, live, limits)
+pages = Pages(BOARD, PLAYGROUND)
+
+
+@asynccontextmanager
+async def lifespan(_: Starlette) -> AsyncIterator[None]:
+    """Start everything that the process owns; when it is told to stop, stop it all."""
+    # An execution makes thousands of objects that die with it, and few in cycles: by Python's own
+    # thresholds the search for cycles takes up to a third of the time under load.
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
+    async with opened(threads=settings.DATABASE_POOL_SIZE), feed, clients, revocation, live:
+        yield
+
+
 graphql = CORSMiddleware(
     GraphQL(
         schema,
-        http_handler=HTTPHandler(engine, pages.playground),
-        websocket_handler=WebSocketHandler(engine),
+        http_handler=HTTPHandler(engine, clients, limits, pages.playground),
+        websocket_handler=WebSocketHandler(engine, clients, limits),
     ),
     allow_origins=settings.CORS_ALLOWED_ORIGINS,
     allow_methods=["GET", "POST"],
     allow_headers=["content-type"],
     allow_credentials=True,
 )
-
-PATHS = ("/graphql/", "/graphql")
-
-
-@asynccontextmanager
-async def lifespan(_: Starlette) -> AsyncIterator[None]:
-    """Start what the process owns; when it is told to stop, stop it all."""
-    # An execution makes thousands of objects that die with it, and few in cycles: by Python's own
-    # thresholds the search for cycles takes up to a third of the time under load.
-    gc.freeze()
-    gc.set_threshold(10_000, 20, 20)
-    async with opened(threads=settings.DATABASE_POOL_SIZE), engine:
-        yield
-
-
-async def refuse(websocket: WebSocket) -> None:
-    """Answer a WebSocket at an unknown path; Django would raise."""
-    await websocket.close()
-
-
 others = Starlette(
     routes=[
-        WebSocketRoute("/{path:path}", refuse),
+        WebSocketRoute("/{path:path}", refuse_unknown_path),
         *health.routes(feed),
-        *(metrics.routes(engine) if settings.METRICS else ()),
+        *(metrics.routes(engine, feed, live, clients) if settings.METRICS else ()),
         *pages.routes(),
         Mount(settings.STATIC_URL, DjangoStaticFiles()),
         Mount("/", BodyLimit(django, settings.MAX_BODY_BYTES)),  # type: ignore[arg-type]
@@ -78,7 +80,11 @@ others = Starlette(
 # What a Starlette app adds to a router, error pages, would be one step more for each message sent.
 router = Router(
     [
-        *(kind(path, graphql) for kind in (Route, WebSocketRoute) for path in PATHS),
+        *(
+            kind(path, graphql)
+            for kind in (Route, WebSocketRoute)
+            for path in ("/graphql/", "/graphql")
+        ),
         Mount("/", others),
     ],
     lifespan=lifespan,

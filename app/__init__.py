@@ -1,0 +1,1 @@
+"""Live GraphQL for Django: machinery that knows no domain, under whatever name it is installed."""

@@ -3,21 +3,20 @@
 import asyncio
 import contextvars
 import logging
-import random
 from collections.abc import AsyncGenerator, Callable, Hashable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Protocol, Self
 
-logger = logging.getLogger(__name__)
+from .background import Backoff
 
-LONGEST_PAUSE_SECONDS = 5.0
+logger = logging.getLogger(__name__)
 
 Start = Callable[[], AsyncGenerator[str, None]]
 
 
-class Member(Protocol):
-    """One subscriber of a shared operation. Its methods must neither block nor raise."""
+class Subscriber(Protocol):
+    """Who receives the results of a shared operation. Methods must neither block nor raise."""
 
     def next(self, result: str) -> None:
         """Take a result: the encoded GraphQL response."""
@@ -37,22 +36,22 @@ class Failures:
     """What to make of an exception that a source raises."""
 
     is_transient: Callable[[Exception], bool]
-    """Whether to try again, for members who have had a result already."""
+    """Whether to try again, for subscribers who have had a result already."""
     describe: Callable[[Exception], str]
-    """The encoded list of errors that members are told."""
+    """The encoded list of errors that subscribers are told."""
 
 
 class SharedOperation:
-    """One running source, its latest result, and the members who receive it.
+    """One running source, its latest result, and the subscribers who receive it.
 
-    Members change and results arrive on one event loop, and no method awaits between looking
-    and acting, so whoever is a member when a result arrives gets it, and whoever joins later
+    Subscribers change and results arrive on one event loop, and no method awaits between looking
+    and acting, so whoever is a subscriber when a result arrives gets it, and whoever joins later
     starts with the latest.
     """
 
     def __init__(self, start: Start, failures: Failures, forget: Callable[[], object]) -> None:
         # In order of joining, which is about the order in which their memory lies.
-        self.members: dict[Member, None] = {}
+        self.subscribers: dict[Subscriber, None] = {}
         self.task: asyncio.Task[None] | None = None
         self._start = start
         self._failures = failures
@@ -60,22 +59,22 @@ class SharedOperation:
         self._latest: str | None = None
         self._is_over = False
 
-    def join(self, member: Member) -> None:
-        """Add a member; it gets the current result at once, if there is one yet."""
-        self.members[member] = None
+    def join(self, subscriber: Subscriber) -> None:
+        """Add a subscriber; it gets the current result at once, if there is one yet."""
+        self.subscribers[subscriber] = None
         if self._latest is not None:
-            member.next(self._latest)
+            subscriber.next(self._latest)
 
-    def leave(self, member: Member) -> None:
-        """Remove a member. The last one's leaving ends the operation."""
-        self.members.pop(member, None)
-        if not self.members and not self._is_over:
+    def leave(self, subscriber: Subscriber) -> None:
+        """Remove a subscriber. The last one's leaving ends the operation."""
+        self.subscribers.pop(subscriber, None)
+        if not self.subscribers and not self._is_over:
             self._finish()
             if self.task is not None:
                 self.task.cancel()
 
     async def run(self) -> None:
-        """Follow the source until it ends, fails for good, or the last member has left."""
+        """Follow the source until it ends, fails for good, or the last subscriber has left."""
         try:
             await self._follow()
         except Exception as error:
@@ -86,50 +85,48 @@ class SharedOperation:
             # Nobody has left: the source has awaited something that was cancelled.
             self._fail(RuntimeError("The subscription's source was cancelled."))
         else:
-            for member in self._finish():
-                member.complete()
+            for subscriber in self._finish():
+                subscriber.complete()
 
     async def _follow(self) -> None:
-        attempt = 0
+        backoff = Backoff(first_seconds=0.1)
         while True:
             try:
                 async with aclosing(self._start()) as results:
                     async for result in results:
-                        attempt = 0
+                        backoff.reset()
                         self._deliver(result)
             except Exception as error:
                 if self._latest is None or not self._failures.is_transient(error):
                     raise
-                attempt += 1
-                if attempt == 1:
+                if not backoff.attempt:
                     logger.warning("A subscription's source failed, trying again: %s", error)
             else:
                 return
-            longest = min(LONGEST_PAUSE_SECONDS, 0.05 * 2 ** min(attempt, 10))
-            await asyncio.sleep(longest * random.uniform(0.5, 1))
+            await backoff.pause()
 
     def _deliver(self, result: str) -> None:
         if result == self._latest:
             return
         self._latest = result
-        for member in self.members:
-            member.next(result)
+        for subscriber in self.subscribers:
+            subscriber.next(result)
 
     def _fail(self, error: Exception) -> None:
-        if members := self._finish():
+        if subscribers := self._finish():
             errors = self._failures.describe(error)
-            for member in members:
-                member.error(errors)
+            for subscriber in subscribers:
+                subscriber.error(errors)
         else:
             logger.warning("A subscription's source failed while ending: %r", error)
 
-    def _finish(self) -> dict[Member, None]:
+    def _finish(self) -> dict[Subscriber, None]:
         """Make sure nobody joins any more, and hand over who was there."""
         if not self._is_over:
             self._is_over = True
             self._forget()
-        members, self.members = self.members, {}
-        return members
+        subscribers, self.subscribers = self.subscribers, {}
+        return subscribers
 
 
 class Live:
@@ -156,15 +153,15 @@ class Live:
                 operation.task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def join(self, key: Hashable, start: Start, member: Member) -> SharedOperation:
-        """Subscribe `member` to the operation `key`, which `start` begins if nobody runs it yet.
+    def join(self, key: Hashable, start: Start, subscriber: Subscriber) -> SharedOperation:
+        """Let `subscriber` join the operation `key`, which `start` begins if nobody runs it yet.
 
-        Answers with the operation; `leave(member)` on it ends the subscription.
+        Return the operation; `leave(subscriber)` on it ends the subscription.
         """
         operation = self.operations.get(key)
         if operation is None:
             operation = self._run(key, start)
-        operation.join(member)
+        operation.join(subscriber)
         return operation
 
     def _run(self, key: Hashable, start: Start) -> SharedOperation:

@@ -1,0 +1,1 @@
+"""The example domain: orders, and who may see them."""

@@ -1,11 +1,13 @@
 """Orders in Django's admin."""
 
+from django.conf import settings
 from django.contrib import admin
 from django.http import HttpRequest
 
 from orders.models import Order, OrderQuerySet
 
 admin.site.site_title = admin.site.site_header = "Live orders"
+admin.site.site_url = "/" if settings.BOARD else None  # where "View site" leads
 
 
 @admin.register(Order)

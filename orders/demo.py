@@ -12,7 +12,7 @@ from orders.models import Order
 LOGIN = PASSWORD = "demo"  # noqa: S105 - made under DEBUG only
 NAMES = ("ada", "grace", "linus")
 ORDERS_EACH = 8
-MOST_ORDERS = 100
+MAX_ORDERS = 100
 
 
 def create() -> None:
@@ -38,13 +38,13 @@ STATES = [Order.State.PAID, Order.State.UNPAID]
 def keep_changing(stop: Event, pause_seconds: float = 2.0) -> None:
     """Every few seconds, until `stop` is set, one of the demo users orders or pays something.
 
-    Deletes nothing, leaves other users' orders alone, and stops ordering at `MOST_ORDERS`.
+    Deletes nothing, leaves other users' orders alone, and stops ordering at `MAX_ORDERS`.
     """
     demo_orders = Order.objects.filter(user__username__in=NAMES)
     users = list(get_user_model().objects.filter(username__in=NAMES))
     while not stop.wait(random.uniform(0.5, 1.5) * pause_seconds):
         unpaid = demo_orders.filter(state=Order.State.UNPAID)
-        if demo_orders.count() < MOST_ORDERS and random.random() < 0.5:
+        if demo_orders.count() < MAX_ORDERS and random.random() < 0.5:
             Order.objects.create(user=random.choice(users))
         elif (order := unpaid.order_by("?").first()) is not None:
             unpaid.filter(pk=order.pk).update(state=Order.State.PAID)

@@ -8,7 +8,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from app.database.models import Manager, Model, QuerySet
-from app.graphql.viewer import Viewer
+from app.viewer import Viewer
 
 
 class OrderQuerySet(QuerySet["Order"]):

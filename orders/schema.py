@@ -25,13 +25,13 @@ from app.graphql.errors import (
     NotFoundError,
     UnauthenticatedError,
 )
-from app.graphql.viewer import Viewer
+from app.viewer import Viewer
 from orders.models import Order, OrderQuerySet
 
 User = get_user_model()
 
-MOST_ORDERS = 200
-GREATEST_ID = 2**63 - 1
+MAX_ORDERS = 200
+MAX_ID = 2**63 - 1
 
 date_scalar = ScalarType("Date", serializer=date.isoformat)
 query = QueryType()
@@ -54,19 +54,19 @@ def parse_date(value: object) -> date:
 @query.field("getOrders")
 async def resolve_orders(_: None, info: Info, **arguments: Any) -> list[Order]:
     """One page of the orders the viewer may see, newest first."""
-    return [order async for order in page(viewer_of(info), **arguments)]
+    return [order async for order in page(require_viewer(info), **arguments)]
 
 
 @query.field("getOrder")
 async def resolve_order_by_id(_: None, info: Info, id: str) -> Order:  # noqa: A002 - GraphQL's name
     """One order. Raises NotFoundError, also for an order of somebody else."""
-    return await find(viewer_of(info), id)
+    return await find(require_viewer(info), id)
 
 
 @mutation.field("createOrder")
 async def create_order(_: None, info: Info, username: str | None = None, **values: Any) -> Order:
     """Create an order for the viewer or, given the permission, for somebody else."""
-    viewer = viewer_of(info)
+    viewer = require_viewer(info)
     if username is None and viewer.user_id is None:
         raise BadUserInputError("Nobody is signed in, so username must say whose order it is.")
     whose = {"pk": viewer.user_id} if username is None else {User.USERNAME_FIELD: username}
@@ -83,7 +83,7 @@ async def create_order(_: None, info: Info, username: str | None = None, **value
 @mutation.field("setOrderState")
 async def set_order_state(_: None, info: Info, id: str, state: str) -> Order:  # noqa: A002
     """Mark an order as paid or not."""
-    viewer = viewer_of(info)
+    viewer = require_viewer(info)
     order = await find(viewer, id)
     if not order.may_be_changed_by(viewer, "orders.change_order"):
         raise ForbiddenError("You may change your own orders only.")
@@ -95,7 +95,7 @@ async def set_order_state(_: None, info: Info, id: str, state: str) -> Order:  #
 @mutation.field("deleteOrder")
 async def delete_order(_: None, info: Info, id: str) -> str:  # noqa: A002
     """Delete an order."""
-    viewer = viewer_of(info)
+    viewer = require_viewer(info)
     order = await find(viewer, id)
     if not order.may_be_changed_by(viewer, "orders.delete_order"):
         raise ForbiddenError("You may delete your own orders only.")
@@ -106,7 +106,7 @@ async def delete_order(_: None, info: Info, id: str) -> str:  # noqa: A002
 @subscription.source("getOrder")
 async def newest_order(_: None, info: Info) -> AsyncGenerator[Order | None, None]:
     """The newest order the viewer may see: now, and whenever somebody has changed something."""
-    orders = Order.objects.visible_to(viewer_of(info))
+    orders = Order.objects.visible_to(require_viewer(info))
     async for _change in info.context.feed.watch(Order, User):
         yield await orders.select_related("user").alast()
 
@@ -114,7 +114,7 @@ async def newest_order(_: None, info: Info) -> AsyncGenerator[Order | None, None
 @subscription.source("getOrders")
 async def newest_orders(_: None, info: Info, **arguments: Any) -> AsyncGenerator[list[Order], None]:
     """One page of orders: now, and whenever somebody has changed something."""
-    orders = page(viewer_of(info), **arguments)
+    orders = page(require_viewer(info), **arguments)
     async for _change in info.context.feed.watch(Order, User):
         yield [order async for order in orders.all()]
 
@@ -135,7 +135,7 @@ def resolve_email(user: AbstractUser, info: Info) -> str:
     raise ForbiddenError("You may read your own email only.")
 
 
-def viewer_of(info: Info) -> Viewer:
+def require_viewer(info: Info) -> Viewer:
     """Who asks. Raises UnauthenticatedError if it is nobody, and that matters."""
     viewer = info.context.viewer
     if viewer.user_id is None and not viewer.is_unrestricted:
@@ -148,8 +148,8 @@ def page(
 ) -> OrderQuerySet:
     """At most `first` orders, newest first, older than `after`. Raises BadUserInputError."""
     first = 50 if first is None else first
-    if not 1 <= first <= MOST_ORDERS:
-        raise BadUserInputError(f"first must be from 1 to {MOST_ORDERS}, but {first} came.")
+    if not 1 <= first <= MAX_ORDERS:
+        raise BadUserInputError(f"first must be from 1 to {MAX_ORDERS}, but {first} came.")
     orders = Order.objects.visible_to(viewer).select_related("user").order_by("-id")
     if after is not None:
         orders = orders.filter(id__lt=key(after))
@@ -169,10 +169,10 @@ async def find(viewer: Viewer, id_: str) -> Order:
 
 def key(id_: str) -> int:
     """An order's key from its GraphQL ID. Raises BadUserInputError."""
-    digits = len(str(GREATEST_ID))
-    if not (len(id_) <= digits and id_.isascii() and id_.isdecimal() and int(id_) <= GREATEST_ID):
+    digits = len(str(MAX_ID))
+    if not (len(id_) <= digits and id_.isascii() and id_.isdecimal() and int(id_) <= MAX_ID):
         raise BadUserInputError(
-            f"An order's id is a whole number from 0 to {GREATEST_ID}, but {id_[:40]!r} came."
+            f"An order's id is a whole number from 0 to {MAX_ID}, but {id_[:40]!r} came."
         )
     return int(id_)
 

@@ -8,7 +8,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import Permission, User
 
-from app.graphql.viewer import Session, Viewer, load_session
+from app.viewer import Session, Viewer, load_session
 from orders.models import Order
 from tests.clients import connect, post, session_cookie
 from tests.server import Server

@@ -21,8 +21,8 @@ from django.db import connection, transaction
 from pytest_django import Settings
 from starlette.applications import Starlette
 
-from app.changes import feed as feed_module
-from app.changes import models, triggers
+from app import background
+from app.changes import live_models, triggers
 from app.changes import postgresql as postgresql_module
 from app.changes.feed import Feed, backend_for
 from app.changes.sqlite import SQLiteBackend
@@ -301,8 +301,8 @@ async def test_watch_of_a_model_that_is_not_live_is_refused(transactional_db: No
 
 def test_unknown_live_model_is_a_system_check_error(settings: Settings) -> None:
     settings.LIVE_MODELS = ["orders.Order", "orders.Invoice", "nonsense"]
-    errors = models.check_live_models()
-    assert [error.id for error in errors] == ["changes.E001", "changes.E001"]
+    errors = live_models.check_live_models()
+    assert [error.id for error in errors] == ["live.E001", "live.E001"]
 
 
 @pytest.mark.only("postgresql")
@@ -477,7 +477,7 @@ class NeverThere:
 
 async def test_feed_never_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not after thousands of attempts either: the pause between them must not overflow."""
-    monkeypatch.setattr(feed_module, "LONGEST_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(background, "MAX_PAUSE_SECONDS", 0.0)
     backend = NeverThere()
     async with Feed(backend) as feed, asyncio.timeout(PATIENCE_SECONDS):
         await backend.was_tried_often.wait()

@@ -13,7 +13,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from app.web import pages
+from app.web.pages import PLAYGROUND, Pages
+from orders.board import BOARD
 
 
 @pytest.fixture
@@ -30,6 +31,8 @@ def build(tmp_path: Path, settings: Settings) -> Path:
 
 def client() -> httpx.AsyncClient:
     """A client of a server with the pages, and a protocol that answers what they leave to it."""
+
+    pages = Pages(BOARD, PLAYGROUND)
 
     async def graphql(request: Request) -> Response:
         return pages.playground(request) or PlainTextResponse("protocol")
@@ -119,7 +122,7 @@ async def test_setting_turns_a_page_off(
 def test_both_pages_off_leave_nothing(build: Path, settings: Settings) -> None:
     settings.BOARD = settings.PLAYGROUND = False
     settings.ICON = build / "no-icon.svg"
-    assert pages.routes() == []
+    assert Pages(BOARD, PLAYGROUND).routes() == []
 
 
 async def test_missing_build_is_one_line_in_the_log(
@@ -144,5 +147,5 @@ async def test_missing_build_is_one_line_in_the_log(
 
 @pytest.mark.usefixtures("build")
 def test_built_pages_leave_the_log_alone(caplog: pytest.LogCaptureFixture) -> None:
-    pages.routes()
+    Pages(BOARD, PLAYGROUND)
     assert not caplog.records

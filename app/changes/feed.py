@@ -2,9 +2,7 @@
 
 import asyncio
 import logging
-import random
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from typing import Protocol, Self
 from weakref import WeakSet
 
@@ -12,13 +10,12 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS, connections, router
 from django.db.models import Model
 
-from app.changes.models import live_models
-from app.changes.postgresql import PostgreSQLBackend
-from app.changes.sqlite import SQLiteBackend
+from ..background import BackgroundTask, Backoff
+from .live_models import live_models
+from .postgresql import PostgreSQLBackend
+from .sqlite import SQLiteBackend
 
 logger = logging.getLogger(__name__)
-
-LONGEST_PAUSE_SECONDS = 5.0
 
 
 class Backend(Protocol):
@@ -100,32 +97,28 @@ class Feed:
                 watch.wake()
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._run(), name="change feed")
+        self._task = BackgroundTask(self._run(), name="change feed")
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._task
+        await self._task.stop()
 
     async def _run(self) -> None:
         """Follow the database for ever; whatever fails is tried again, less and less often."""
-        attempt = 0
+        backoff = Backoff(first_seconds=0.2)
         while True:
             try:
                 async for tables in self.backend.changes():
                     if not self.is_connected:
                         logger.info("Change feed: listening.")
-                        self.is_connected, attempt = True, 0
+                        self.is_connected = True
+                        backoff.reset()
                     self.announce(tables)
             except Exception as error:
-                if self.is_connected or attempt == 0:
+                if self.is_connected or not backoff.attempt:
                     logger.warning("Change feed: lost the database, reconnecting. %s", error)
                 self.is_connected = False
-                attempt += 1
-                longest = min(LONGEST_PAUSE_SECONDS, 0.1 * 2 ** min(attempt, 10))
-                # Jitter, so that many processes do not return to a database in one moment.
-                await asyncio.sleep(longest * random.uniform(0.5, 1))
+                await backoff.pause()
 
 
 def backend_for(using: str) -> Backend:

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db import connections
 from psycopg.conninfo import conninfo_to_dict
 
-from app.changes.triggers import CHANNEL, TABLES_WITH_TRIGGER, missing
+from .triggers import CHANNEL, TABLES_WITH_TRIGGER, missing
 
 logger = logging.getLogger(__name__)
 

@@ -8,11 +8,13 @@ from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
 
+from ..exceptions import LiveError
+
 POLL_SECONDS = 0.02
 POLLS_A_FILE_CHECK = 50
 
 
-class FileReplacedError(Exception):
+class FileReplacedError(LiveError):
     """The database file is not the one that was opened."""
 
 

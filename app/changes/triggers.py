@@ -9,10 +9,10 @@ from typing import Any
 
 from django.db import connections, router
 
-from app.changes.models import live_models
+from .live_models import live_models
 
 CHANNEL = "live_changes"
-TRIGGER = "live_changes"
+TRIGGER = "live_changes"  # of each table
 FUNCTION = "live_changes_notify"
 
 TABLES_WITH_TRIGGER = f"""

@@ -125,6 +125,7 @@ class Pool(Source):
             await pool.check()  # which lets it grow
 
     def getconn(self) -> Face:
+        """Borrow a connection."""
         try:
             connection = wait(self._borrow())
         except (TimeoutError, PoolTimeout) as error:
@@ -137,6 +138,7 @@ class Pool(Source):
         return connection.face
 
     def putconn(self, face: Face) -> None:
+        """Take a connection back."""
         self._lent -= 1
         connection = face.owner
         connection.alive_at = monotonic()

@@ -1,1 +1,1 @@
-"""GraphQL over HTTP, WebSocket and server-sent events, mounted by Ariadne's ASGI app."""
+"""What GraphQL is: documents, their size, execution and errors, whatever the transport."""

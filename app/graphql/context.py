@@ -5,8 +5,8 @@ from typing import TypeAlias
 
 from graphql import GraphQLResolveInfo
 
-from app.changes.feed import Feed
-from app.graphql.viewer import Viewer
+from ..changes.feed import Feed
+from ..viewer import Viewer
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,13 @@ from django.conf import settings
 from django.db import DatabaseError, DataError, InterfaceError, OperationalError
 from graphql import GraphQLError
 
+from ..exceptions import LiveError
+from .request import encode
+
 logger = logging.getLogger(__name__)
 
 
-class ClientError(GraphQLError):
+class ClientError(GraphQLError, LiveError):
     """An error whose message is meant for the client."""
 
     code: ClassVar[str]
@@ -49,10 +52,10 @@ class TooManyOperationsError(ClientError):
     code = "TOO_MANY_OPERATIONS"
 
 
-class TooManySubscriptionsError(ClientError):
-    """The process runs as many distinct subscriptions as it may."""
+class TooManySourcesError(ClientError):
+    """The process runs as many sources as it may."""
 
-    code = "TOO_MANY_SUBSCRIPTIONS"
+    code = "TOO_MANY_SOURCES"
 
 
 class TooLargeError(ClientError):
@@ -63,7 +66,23 @@ class TooLargeError(ClientError):
 
 PARSE_FAILED = "GRAPHQL_PARSE_FAILED"
 VALIDATION_FAILED = "GRAPHQL_VALIDATION_FAILED"
-MOST_MESSAGE_CHARACTERS = 500
+MAX_MESSAGE_CHARACTERS = 500
+
+
+class OperationError(LiveError):
+    """An operation cannot run, or go on; `errors` say why."""
+
+    def __init__(self, errors: list[GraphQLError]) -> None:
+        super().__init__("; ".join(error.message for error in errors))
+        self.errors = errors
+
+
+class InvalidDocumentError(OperationError):
+    """The document cannot be parsed or validated, or is larger than it may be."""
+
+
+class SourceError(OperationError):
+    """A subscription's source could not start."""
 
 
 def cause_of(error: Exception) -> Exception:
@@ -92,7 +111,7 @@ def format_error(error: GraphQLError) -> dict[str, Any]:
     elif "code" not in (cause.extensions or {}):
         formatted["extensions"] = {"code": BadUserInputError.code, **(cause.extensions or {})}
     # What a client sent may be quoted, and must not come back many times as large.
-    formatted["message"] = formatted["message"][:MOST_MESSAGE_CHARACTERS]
+    formatted["message"] = formatted["message"][:MAX_MESSAGE_CHARACTERS]
     return formatted
 
 
@@ -107,3 +126,15 @@ def _explain(cause: Exception) -> tuple[str, str]:
     logger.error("A resolver failed: %r", cause, exc_info=cause)
     message = f"{type(cause).__name__}: {cause}" if settings.DEBUG else "Internal server error."
     return message, "INTERNAL_SERVER_ERROR"
+
+
+def describe(error: Exception) -> str:
+    """The encoded list of errors to tell clients about an exception."""
+    match error:
+        case OperationError():
+            errors = error.errors
+        case GraphQLError():
+            errors = [error]
+        case _:
+            errors = [GraphQLError(str(error), original_error=error)]
+    return encode([format_error(each) for each in errors])

@@ -24,7 +24,7 @@ class Limits:
     max_connections: int
     """WebSockets and event streams open in one process."""
     max_sources: int
-    """Distinct subscriptions running in one process."""
+    """Running in one process: equal subscriptions of equal viewers share one."""
     max_operations: int
     """Queries, mutations and subscriptions running at once on one WebSocket."""
     connection_init_seconds: float

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any, NoReturn, Self
 
+from ..exceptions import LiveError
+
 # Below it, neither Python nor PostgreSQL runs out of stack, on any version.
-DEEPEST_JSON = 64
+MAX_JSON_DEPTH = 64
 
 
-class RequestError(Exception):
+class RequestError(LiveError):
     """The request is not one of GraphQL; the message says what was expected and what came."""
 
 
@@ -51,8 +53,8 @@ def decode(text: str | bytes) -> Any:
     except (ValueError, RecursionError) as error:
         raise RequestError(f"Not valid JSON in UTF-8: {error}") from None
     # Counting brackets is quick, and nearly always enough; those in texts count, too.
-    if text.count("[") + text.count("{") > DEEPEST_JSON and _is_too_deep(value):
-        raise RequestError(f"JSON may be nested {DEEPEST_JSON} levels deep at most.")
+    if text.count("[") + text.count("{") > MAX_JSON_DEPTH and _is_too_deep(value):
+        raise RequestError(f"JSON may be nested {MAX_JSON_DEPTH} levels deep at most.")
     return value
 
 
@@ -72,7 +74,7 @@ def _finite(text: str) -> float:
 
 def _is_too_deep(value: object) -> bool:
     level = [value]
-    for _ in range(DEEPEST_JSON):
+    for _ in range(MAX_JSON_DEPTH):
         level = [child for parent in level for child in _children(parent)]
     return any(isinstance(each, dict | list) for each in level)
 

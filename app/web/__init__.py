@@ -1,0 +1,1 @@
+"""What a server needs around its API: health, metrics, static files, pages, HTTPS."""

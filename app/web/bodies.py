@@ -6,15 +6,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class BodyLimit:
-    """Answers 413 in the application's place to requests of more than `most` bytes."""
+    """Answers 413 in the application's place to requests of more than `max_bytes`."""
 
-    def __init__(self, app: ASGIApp, most: int) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self._app = app
-        self._most = most
+        self._max_bytes = max_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve, or refuse as soon as the request is known to be too large."""
-        left = self._most
+        left = self._max_bytes
 
         async def receive_some() -> Message:
             nonlocal left
@@ -24,11 +24,11 @@ class BodyLimit:
             return message if left >= 0 else {"type": "http.disconnect"}
 
         length = Headers(scope=scope).get("content-length", "0")
-        if length.isdecimal() and int(length) > self._most:
+        if length.isdecimal() and int(length) > self._max_bytes:
             left = -1
         else:
             await self._app(scope, receive_some, send)
         if left < 0:
             headers = {"Connection": "close"}  # Do not read the rest.
-            message = f"A request may have {self._most} bytes at most."
+            message = f"A request may have {self._max_bytes} bytes at most."
             await PlainTextResponse(message, 413, headers)(scope, receive, send)

@@ -7,10 +7,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from app.changes.feed import Feed
-from app.database.calls import run
+from ..changes.feed import Feed
+from ..database.calls import run
 
-MOST_SECONDS = 2.0
+TIMEOUT_SECONDS = 2.0
 
 
 def routes(feed: Feed) -> list[Route]:
@@ -33,10 +33,10 @@ async def _fault(feed: Feed) -> str | None:
     if tables := feed.backend.silent_tables:
         return f"no trigger announces changes of {', '.join(sorted(tables))}: run migrate"
     try:
-        async with asyncio.timeout(MOST_SECONDS):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             await run(_ask)
     except TimeoutError:
-        return f"the database, or its pool, did not answer within {MOST_SECONDS:g} s"
+        return f"the database, or its pool, did not answer within {TIMEOUT_SECONDS:g} s"
     except Error:
         return "the database does not answer"
     return None

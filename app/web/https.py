@@ -7,8 +7,8 @@ from starlette.datastructures import URL, Headers
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.graphql.origin import is_host_allowed
-from app.graphql.websocket import refuse
+from ..origin import is_host_allowed
+from ..transports.denial import deny
 
 HSTS = b"strict-transport-security"
 REFUSAL = "This is served over HTTPS only."
@@ -34,8 +34,7 @@ class HTTPSOnly:
         elif scope["scheme"] == "wss":
             await self._app(scope, receive, send)
         elif scope["type"] == "websocket":
-            await receive()  # websocket.connect
-            await refuse(scope, send, 403, REFUSAL)
+            await deny(scope, receive, send, 403, REFUSAL)
         else:
             await _answer(scope)(scope, receive, send)
 

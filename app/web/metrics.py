@@ -11,8 +11,11 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from app.database.lifespan import statistics
-from app.graphql.engine import Engine
+from ..changes.feed import Feed
+from ..database.lifespan import statistics
+from ..graphql.engine import Engine
+from ..live import Live
+from ..transports.clients import Clients
 
 MEDIA_TYPE = "text/plain; version=0.0.4"
 POOL_COUNTERS = {"requests", "queued", "errors", "wait_seconds", "opened", "lost"}
@@ -35,30 +38,30 @@ class Metric:
         yield f"live_{self.name}{self.label} {self.value:.15g}"
 
 
-def routes(engine: Engine) -> list[Route]:
+def routes(engine: Engine, feed: Feed, live: Live, clients: Clients) -> list[Route]:
     """`/metrics`, for whoever can reach it: keep it from the public at the proxy."""
 
     async def metrics(_: Request) -> PlainTextResponse:
         # The lines of a metric come together, its first two once, however many labels it has.
-        every = sorted(_measure(engine), key=lambda metric: metric.name)
+        every = sorted(_measure(engine, feed, live, clients), key=lambda metric: metric.name)
         lines = dict.fromkeys(line for metric in every for line in metric.lines())
         return PlainTextResponse("\n".join(lines) + "\n", media_type=MEDIA_TYPE)
 
     return [Route("/metrics", metrics)]
 
 
-def _measure(engine: Engine) -> Iterator[Metric]:
-    sources = engine.live.operations.values()
-    members = sum(len(each.members) for each in sources)
-    sent = engine.connections.sent
-    yield Metric("connections", "Open WebSockets and event streams.", len(engine.connections))
-    yield Metric("members", "Subscriptions of all clients.", members)
+def _measure(engine: Engine, feed: Feed, live: Live, clients: Clients) -> Iterator[Metric]:
+    sources = live.operations.values()
+    subscribers = sum(len(each.subscribers) for each in sources)
+    sent = clients.sent
+    yield Metric("connections", "Open WebSockets and event streams.", len(clients))
+    yield Metric("subscribers", "Subscriptions of all clients.", subscribers)
     yield Metric("sources", "Distinct subscriptions, each with its own source.", len(sources))
     yield Metric("executions_total", "Operations and results executed.", engine.executions)
     yield Metric("messages_total", "Messages sent to clients.", sent)
     yield Metric("documents", "Parsed documents in the cache.", len(engine.documents))
     yield Metric("tasks", "Tasks on the event loop.", len(asyncio.all_tasks()))
-    yield Metric("feed_connected", "Whether changes are heard of.", engine.feed.is_connected)
+    yield Metric("feed_connected", "Whether changes are heard of.", feed.is_connected)
     yield from _measure_pools()
 
 

@@ -1,8 +1,10 @@
-"""Serve what `frontend/` is built into: the live board, and the playground."""
+"""Serve the built pages of a front end: each one is on if the setting of its name is true."""
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Final
 
 from django.conf import settings
 from starlette.datastructures import Headers
@@ -12,18 +14,21 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
-STRICT = (
+STRICT: Final = (
     "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'"
 )
 # Monaco, the playground's editor, inserts style elements and places its lines by style attributes;
-# its icons and fonts are data: URLs. Scripts stay as strict as on the board.
-MONACO = f"{STRICT}; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self' data:"
+# its icons and fonts are data: URLs. Scripts stay as strict as on other pages.
+MONACO: Final = (
+    f"{STRICT}; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self' data:"
+)
 
 
 def security_headers(policy: str = STRICT) -> dict[str, str]:
+    """Return what keeps a page to this site, with the Content-Security-Policy `policy`."""
     return {
         "Content-Security-Policy": policy,
         "Cross-Origin-Opener-Policy": "same-origin",
@@ -32,42 +37,69 @@ def security_headers(policy: str = STRICT) -> dict[str, str]:
     }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Page:
-    """A page of `frontend/`, and the setting that turns it on."""
+    """`NAME.html` in the folder `PAGES_DIR`, served at `url` while the setting `NAME` is true."""
 
-    setting: str
+    name: str
     url: str
     policy: str = STRICT
-
-    @property
-    def name(self) -> str:
-        return self.setting.lower()
+    is_negotiated: bool = False
+    """Whether the GraphQL endpoint serves it, to browsers that open its address."""
 
     @property
     def path(self) -> Path:
+        """The built file."""
         return Path(settings.PAGES_DIR, f"{self.name}.html")
 
     @property
     def is_on(self) -> bool:
-        return bool(getattr(settings, self.setting))
+        """Whether the page's setting turns it on."""
+        return bool(getattr(settings, self.name.upper()))
 
-    def response(self) -> Response:
-        """The page, told which pages are on, or 503 and what to do where it is not built."""
+
+PLAYGROUND: Final = Page("playground", "/graphql/", MONACO, is_negotiated=True)
+
+
+class Pages:
+    """Those pages of a front end that are on, their icon, and their assets."""
+
+    def __init__(self, *pages: Page) -> None:
+        self._pages = [page for page in pages if page.is_on]
+        if missing := [page for page in self._pages if not page.path.exists()]:
+            logger.warning(_not_built(missing))
+
+    def routes(self) -> list[BaseRoute]:
+        """Return the routes of the pages, their assets and the icon; none if all are off."""
+        routes: list[BaseRoute] = [
+            Route(page.url, partial(self._serve, page))
+            for page in self._pages
+            if not page.is_negotiated
+        ]
+        if self._pages:
+            assets = Assets(directory=Path(settings.PAGES_DIR, "assets"), check_dir=False)
+            routes.append(Mount("/assets", assets))
+        if settings.ICON.exists():
+            routes.append(Route("/favicon.ico", _serve_icon))
+        return routes
+
+    def playground(self, _: Request) -> Response | None:
+        """Return what a browser gets that opens the endpoint; None if the playground is off."""
+        return self._response(PLAYGROUND) if PLAYGROUND in self._pages else None
+
+    async def _serve(self, page: Page, _: Request) -> Response:
+        return self._response(page)
+
+    def _response(self, page: Page) -> Response:
         try:
-            html = self.path.read_text("utf-8")
+            html = page.path.read_text("utf-8")
         except FileNotFoundError:
-            return PlainTextResponse(f"{missing([self])}\n", 503, security_headers())
-        names = " ".join(page.name for page in PAGES if page.is_on)
+            return PlainTextResponse(f"{_not_built([page])}\n", 503, security_headers())
+        names = " ".join(each.name for each in self._pages)  # for the links between them
         return HTMLResponse(
             html.replace("<html", f'<html data-pages="{names}"', 1),
-            headers=security_headers(self.policy) | {"Cache-Control": "no-cache", "Vary": "Accept"},
+            headers=security_headers(page.policy) | {"Cache-Control": "no-cache", "Vary": "Accept"},
         )
-
-
-BOARD = Page("BOARD", "/")
-PLAYGROUND = Page("PLAYGROUND", "/graphql/", MONACO)
-PAGES = [BOARD, PLAYGROUND]
 
 
 class Assets(StaticFiles):
@@ -80,6 +112,7 @@ class Assets(StaticFiles):
         """Allow that nothing has been built: then nothing is found."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
+        """Return the file, compressed if the client accepts that."""
         response = await super().get_response(path, scope)
         if (
             "gzip" in Headers(scope=scope).get("accept-encoding", "")
@@ -93,33 +126,12 @@ class Assets(StaticFiles):
         return response
 
 
-def routes() -> list[BaseRoute]:
-    """The icon, the board and the files of both pages, as far as settings turn them on."""
-    pages = [page for page in PAGES if page.is_on]
-    if unbuilt := [page for page in pages if not page.path.exists()]:
-        log.warning(missing(unbuilt))
-    assets = Assets(directory=Path(settings.PAGES_DIR, "assets"), check_dir=False)
-    served: list[BaseRoute] = [Mount("/assets", assets)] if pages else []
-    if settings.ICON.exists():
-        served.append(Route("/favicon.ico", icon))
-    return [Route(BOARD.url, board), *served] if BOARD.is_on else served
-
-
-async def icon(_: Request) -> Response:
-    """The icon of pages that name none, as Django's do not."""
+async def _serve_icon(_: Request) -> Response:
+    # Browsers ask for it on pages that name none, as Django's do not.
     headers = security_headers() | {"Cache-Control": "public, max-age=86400"}
     return FileResponse(settings.ICON, headers=headers)
 
 
-async def board(_: Request) -> Response:
-    return BOARD.response()
-
-
-def playground(_: Request) -> Response | None:
-    """What a browser that opens the endpoint gets; None where that is the protocol's to answer."""
-    return PLAYGROUND.response() if PLAYGROUND.is_on else None
-
-
-def missing(pages: list[Page]) -> str:
+def _not_built(pages: list[Page]) -> str:
     names = " and ".join(f"the {page.name} at {page.url}" for page in pages)
     return f"Not built: {names}. `make pages` builds frontend/ into {pages[0].path.parent}."

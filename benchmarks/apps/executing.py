@@ -18,7 +18,7 @@ from starlette.routing import Route, WebSocketRoute  # noqa: E402
 
 from app.database.lifespan import opened  # noqa: E402
 from app.graphql.context import Context  # noqa: E402
-from app.graphql.viewer import load_viewer  # noqa: E402
+from app.viewer import load_viewer  # noqa: E402
 from benchmarks.apps.newest import feed  # noqa: E402
 from orders.schema import schema  # noqa: E402
 

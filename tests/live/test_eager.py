@@ -2,7 +2,7 @@
 
 import asyncio
 
-from app.graphql.eager import start
+from app.transports.outbox import run_eagerly
 
 
 async def test_coroutine_that_never_waits_is_done_within_the_call() -> None:
@@ -12,7 +12,7 @@ async def test_coroutine_that_never_waits_is_done_within_the_call() -> None:
     async def note() -> None:
         seen.append(1)
 
-    assert start(note()) is None
+    assert run_eagerly(note()) is None
     assert seen == [1]
 
 
@@ -26,7 +26,7 @@ async def test_coroutine_that_waits_is_finished_by_a_task() -> None:
             await turn.wait()
             seen.append(turn)
 
-    task = start(follow())
+    task = run_eagerly(follow())
     assert task is not None
     for turn in turns:
         turn.set()
@@ -44,7 +44,7 @@ async def test_coroutine_that_waits_can_be_cancelled() -> None:
         finally:
             seen.append("released")
 
-    task = start(hold())
+    task = run_eagerly(hold())
     assert task is not None
     task.cancel()
     await asyncio.wait((task,))

@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from app import live as module
+from app import background as module
 from app.live import Live
 from tests.live.steps import Steps
 from tests.live.world import FAILURES, FatalError, Member, TransientError, World
@@ -22,7 +22,7 @@ ROUNDS = st.integers(0, 6)
 @pytest.fixture(autouse=True, scope="module")
 def _no_pauses() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "LONGEST_PAUSE_SECONDS", 0)
+        patch.setattr(module, "MAX_PAUSE_SECONDS", 0)
         yield
 
 
@@ -33,7 +33,7 @@ class Play:
         self.steps = Steps()
         self.world = World()
         self.live = Live(FAILURES)
-        self.members: list[Member] = []
+        self.subscribers: list[Member] = []
         self.steps.run(self.live.__aenter__())
 
     def join(self, key: str) -> Member:
@@ -42,7 +42,7 @@ class Play:
 
         def join() -> None:
             others = [list(each.results) for each in self.active(key)]
-            self.members.append(member)
+            self.subscribers.append(member)
             member.operation = self.live.join(key, lambda: self.world.source(key), member)
             # The current result comes at once, if anybody has had one.
             current = next((results[-1:] for results in others if results), [])
@@ -53,11 +53,11 @@ class Play:
 
     def active(self, key: str | None = None) -> list[Member]:
         """The members who may still be told something."""
-        return [m for m in self.members if m.is_active and key in (None, m.key)]
+        return [m for m in self.subscribers if m.is_active and key in (None, m.key)]
 
     def check_members(self) -> None:
         """See that nobody was told what they must not be told."""
-        assert not [member.fault for member in self.members if member.fault]
+        assert not [member.fault for member in self.subscribers if member.fault]
 
     def settle(self) -> None:
         """Turn until nothing moves, then see that everybody is up to date and nothing left."""
@@ -112,10 +112,10 @@ class Sharing(RuleBasedStateMachine):
         self.play.join(key)
         self.play.steps.turn(rounds)
 
-    @precondition(lambda self: any(not member.is_active for member in self.play.members))
+    @precondition(lambda self: any(not member.is_active for member in self.play.subscribers))
     @rule(data=st.data(), rounds=ROUNDS)
     def leave_again(self, data: st.DataObject, rounds: int) -> None:
-        gone = [member for member in self.play.members if not member.is_active]
+        gone = [member for member in self.play.subscribers if not member.is_active]
         member = data.draw(st.sampled_from(gone))
         assert member.operation is not None
         member.operation.leave(member)
@@ -189,8 +189,8 @@ class Sharing(RuleBasedStateMachine):
     @invariant()
     def at_most_one_operation_a_key(self) -> None:
         for key, operation in self.play.live.operations.items():
-            assert operation.members
-            assert operation.members.keys() <= set(self.play.active(str(key)))
+            assert operation.subscribers
+            assert operation.subscribers.keys() <= set(self.play.active(str(key)))
 
     def teardown(self) -> None:
         for key in ("a", "b"):
@@ -273,7 +273,7 @@ def test_pauses_between_attempts_grow_to_a_bound(monkeypatch: pytest.MonkeyPatch
     play = Play()
     member = play.join("a")
     play.settle()
-    monkeypatch.setattr(module, "LONGEST_PAUSE_SECONDS", 5.0)
+    monkeypatch.setattr(module, "MAX_PAUSE_SECONDS", 5.0)
     monkeypatch.setattr(asyncio, "sleep", sleep)
     play.world.fail("a", TransientError("away"))
     play.steps.turn(100)

@@ -1,4 +1,4 @@
-"""The outbox and the link: newest wins, nothing owed is lost, and every task ends."""
+"""The outbox and the connection: newest wins, nothing owed is lost, and every task ends."""
 
 import asyncio
 from collections import deque
@@ -10,9 +10,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from app.graphql.link import TOO_SLOW, CloseError, Link
-from app.graphql.outbox import ROOM, Outbox
-from app.graphql.viewer import Session, Viewer
+from app.transports.connection import TOO_SLOW, Close, CloseError, Connection
+from app.transports.outbox import MAX_APPENDED, Outbox
+from app.viewer import Session, Viewer
 from tests.live.steps import Steps
 
 NUMBERS = st.integers(0, 3)
@@ -41,7 +41,7 @@ class Writing(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.steps = Steps()
-        self.outbox = Outbox()
+        self.outbox = Outbox(is_eager=True)
         self.client = Client()
         self.writer = self.steps.call(
             lambda: self.steps.loop.create_task(self.outbox.write(self.client.send))
@@ -103,10 +103,10 @@ class Writing(RuleBasedStateMachine):
 
     @rule()
     def wait_for_room(self) -> None:
-        waiting = self.steps.loop.create_task(self.outbox.room())
+        waiting = self.steps.loop.create_task(self.outbox.drain())
         self.steps.turn(3)
         owed = sum(message.startswith("owed") for message in self.waiting.values())
-        assert waiting.done() == (owed < ROOM)
+        assert waiting.done() == (owed < MAX_APPENDED)
         if not waiting.done():
             for _ in range(len(self.waiting)):
                 self.read(1)
@@ -131,21 +131,21 @@ TestWriting.settings = settings(max_examples=60, stateful_step_count=40, deadlin
 
 
 async def test_room_ends_with_the_hundredth_message_that_must_arrive() -> None:
-    outbox, client = Outbox(), Client()
-    for number in range(ROOM - 1):
+    outbox, client = Outbox(is_eager=True), Client()
+    for number in range(MAX_APPENDED - 1):
         outbox.append(f"owed {number}")
-    for number in range(2 * ROOM):
+    for number in range(2 * MAX_APPENDED):
         outbox.put(number, "newest")  # counts for nothing: there are as many as subscriptions
     async with asyncio.timeout(1):
-        await outbox.room()
+        await outbox.drain()
     outbox.append("one too many")
-    waiting = asyncio.create_task(outbox.room())
+    waiting = asyncio.create_task(outbox.drain())
     writer = asyncio.create_task(outbox.write(client.send))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert waiting.done()  # the writer has taken the first
     outbox.append("one more")
-    waiting = asyncio.create_task(outbox.room())
+    waiting = asyncio.create_task(outbox.drain())
     for _ in range(5):
         await asyncio.sleep(0)
     assert not waiting.done()
@@ -195,9 +195,9 @@ def server() -> Server:
 
 
 @pytest.fixture
-def link(server: Server) -> Link:
-    """The link of that connection."""
-    return Link(server.receive, Session("", Viewer()))
+def connection(server: Server) -> Connection:
+    """The connection of that connection."""
+    return Connection(server.receive, server.send, Session("", Viewer()))
 
 
 async def forever() -> None:
@@ -205,129 +205,139 @@ async def forever() -> None:
     await asyncio.Event().wait()
 
 
-async def started(link: Link, server: Server) -> asyncio.Task[CloseError | None]:
-    """The task of a link that reads and writes."""
-    task = asyncio.create_task(link.run(forever(), server.send))
+async def started(connection: Connection, server: Server) -> asyncio.Task[Close | None]:
+    """The task of a connection that reads and writes."""
+    task = asyncio.create_task(connection.run(forever(), server.send))
     await asyncio.sleep(0)
     return task
 
 
-async def test_link_ends_with_the_reason_it_is_closed_for(link: Link, server: Server) -> None:
-    task = await started(link, server)
-    end = CloseError(4408, "Too late")
-    link.close(end)
-    link.close(CloseError(1000, "Second"))
+async def test_link_ends_with_the_reason_it_is_closed_for(
+    connection: Connection, server: Server
+) -> None:
+    task = await started(connection, server)
+    end = Close(4408, "Too late")
+    connection.close(end)
+    connection.close(Close(1000, "Second"))
     assert await task is end
     assert task.cancelling() == 0
     assert len(asyncio.all_tasks()) == 1
 
 
-async def test_link_ends_with_what_its_reader_raises(link: Link, server: Server) -> None:
+async def test_link_ends_with_what_its_reader_raises(
+    connection: Connection, server: Server
+) -> None:
     end = CloseError(4400, "Nonsense")
 
     async def read() -> None:
         raise end
 
-    assert await link.run(read(), server.send) is end
+    assert await connection.run(read(), server.send) == Close(4400, "Nonsense")
 
 
 async def test_link_ends_without_a_reason_when_the_client_has_gone(
-    link: Link, server: Server
+    connection: Connection, server: Server
 ) -> None:
     async def read() -> None:
         """The client says goodbye."""
 
-    assert await link.run(read(), server.send) is None
+    assert await connection.run(read(), server.send) is None
 
 
 @pytest.mark.parametrize("error", [OSError("gone"), RuntimeError("after websocket.close")])
-async def test_failed_write_ends_the_link(error: Exception, link: Link, server: Server) -> None:
-    task = await started(link, server)
+async def test_failed_write_ends_the_link(
+    error: Exception, connection: Connection, server: Server
+) -> None:
+    task = await started(connection, server)
     server.error = error
-    link.outbox.append("hello")
+    connection.outbox.append("hello")
     assert await task is None
     assert len(asyncio.all_tasks()) == 1
 
 
 async def test_link_that_is_cancelled_from_outside_stays_cancelled(
-    link: Link, server: Server
+    connection: Connection, server: Server
 ) -> None:
-    task = await started(link, server)
-    link.close(CloseError(1012, "Service restart"))
+    task = await started(connection, server)
+    connection.close(Close(1012, "Service restart"))
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     assert len(asyncio.all_tasks()) == 1
 
 
-async def test_error_of_the_reader_is_raised(link: Link, server: Server) -> None:
+async def test_error_of_the_reader_is_raised(connection: Connection, server: Server) -> None:
     async def read() -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        await link.run(read(), server.send)
+        await connection.run(read(), server.send)
     assert len(asyncio.all_tasks()) == 1
 
 
-async def test_link_is_stuck_while_a_message_is_unread(link: Link, server: Server) -> None:
+async def test_link_is_stuck_while_a_message_is_unread(
+    connection: Connection, server: Server
+) -> None:
     loop = asyncio.get_running_loop()
-    task = await started(link, server)
-    assert not link.is_stuck(loop.time() + 1000, 20)
+    task = await started(connection, server)
+    assert not connection.is_stuck(loop.time() + 1000, 20)
     server.is_writable.clear()
-    link.outbox.append("hello")
+    connection.outbox.append("hello")
     await asyncio.sleep(0)
-    assert not link.is_stuck(loop.time(), 20)
-    assert link.is_stuck(loop.time() + 21, 20)
+    assert not connection.is_stuck(loop.time(), 20)
+    assert connection.is_stuck(loop.time() + 21, 20)
     server.is_writable.set()
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert server.sent == ["hello"]
-    assert not link.is_stuck(loop.time() + 1000, 20)
-    link.close(None)
+    assert not connection.is_stuck(loop.time() + 1000, 20)
+    connection.close(None)
     await task
 
 
-async def test_link_is_stuck_when_pongs_pile_up(link: Link, server: Server) -> None:
-    task = await started(link, server)
-    link.outbox.append("x" * 5_000_000)
+async def test_link_is_stuck_when_pongs_pile_up(connection: Connection, server: Server) -> None:
+    task = await started(connection, server)
+    connection.outbox.append("x" * 5_000_000)
     await asyncio.sleep(0)
     server.unread_bytes = 5_000_000  # a result may be as large as it is
-    assert not link.is_stuck(0, 20)
+    assert not connection.is_stuck(0, 20)
     server.unread_bytes = 7_000_000
-    assert link.is_stuck(0, 20)
-    link.close(None)
+    assert connection.is_stuck(0, 20)
+    connection.close(None)
     await task
 
 
-async def test_farewell_is_sent(link: Link, server: Server) -> None:
-    await link.finish(server.send, {"type": "bye"})
+async def test_farewell_is_sent(connection: Connection, server: Server) -> None:
+    await connection.finish(server.send, {"type": "bye"})
     assert server.sent == [{"type": "bye"}]
     assert not server.is_cut
 
 
 async def test_client_that_does_not_read_the_farewell_is_cut_off(
-    link: Link, server: Server, monkeypatch: pytest.MonkeyPatch
+    connection: Connection, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.graphql.link.CLOSE_SECONDS", 0.01)
+    monkeypatch.setattr("app.transports.connection.CLOSE_TIMEOUT_SECONDS", 0.01)
     server.is_writable.clear()
-    await link.finish(server.send, {"type": "bye"})
+    await connection.finish(server.send, {"type": "bye"})
     assert server.is_cut
 
 
-async def test_client_that_is_too_slow_is_cut_off_at_once(link: Link, server: Server) -> None:
-    task = await started(link, server)
+async def test_client_that_is_too_slow_is_cut_off_at_once(
+    connection: Connection, server: Server
+) -> None:
+    task = await started(connection, server)
     server.is_writable.clear()
-    link.close(TOO_SLOW)
+    connection.close(TOO_SLOW)
     await task
     async with asyncio.timeout(0.5):
-        await link.finish(server.send, {"type": "bye"})
+        await connection.finish(server.send, {"type": "bye"})
     assert server.is_cut
 
 
 @pytest.mark.parametrize("error", [OSError("gone"), RuntimeError("after websocket.close")])
 async def test_farewell_to_who_has_gone_is_nothing(
-    error: Exception, link: Link, server: Server
+    error: Exception, connection: Connection, server: Server
 ) -> None:
     server.error = error
-    await link.finish(server.send, {"type": "bye"})
+    await connection.finish(server.send, {"type": "bye"})
     assert not server.is_cut

@@ -6,13 +6,14 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from app.changes.feed import Feed
-from app.graphql.connection import Connection
-from app.graphql.engine import Engine
+from app.graphql.engine import FAILURES, Engine
 from app.graphql.limits import Limits
-from app.graphql.link import CloseError, Link
-from app.graphql.outbox import ROOM
-from app.graphql.subprotocols import GRAPHQL_TRANSPORT_WS
-from app.graphql.viewer import Session, Viewer
+from app.live import Live
+from app.transports.connection import Close, Connection
+from app.transports.outbox import MAX_APPENDED
+from app.transports.subprotocols import GRAPHQL_TRANSPORT_WS
+from app.transports.websocket import WebSocket
+from app.viewer import Session, Viewer
 from orders.schema import schema
 
 
@@ -28,7 +29,8 @@ class Silence:
 
 
 async def test_who_reads_nothing_is_not_read_from_for_ever() -> None:
-    engine = Engine(schema, Feed(Silence()), Limits.from_settings())
+    limits = Limits.from_settings()
+    engine = Engine(schema, Feed(Silence()), Live(FAILURES), limits)
     taken = 0
 
     async def receive() -> Any:
@@ -43,17 +45,17 @@ async def test_who_reads_nothing_is_not_read_from_for_ever() -> None:
     async def send(_: Any) -> None:
         await asyncio.Event().wait()
 
-    async def close(end: CloseError) -> None:
-        ends.append(end)
+    async def close(close: Close) -> None:
+        closed.append(close)
 
-    ends: list[CloseError] = []
-    link = Link(receive, Session("", Viewer(is_unrestricted=True)))
-    connection = Connection(engine, GRAPHQL_TRANSPORT_WS, link)
-    task = asyncio.create_task(connection.run(receive, send, close))
-    for _ in range(10 * ROOM):
+    closed: list[Close] = []
+    connection = Connection(receive, send, Session("", Viewer(is_unrestricted=True)))
+    websocket = WebSocket(engine, limits, GRAPHQL_TRANSPORT_WS, connection)
+    task = asyncio.create_task(websocket.run(receive, send, close))
+    for _ in range(10 * MAX_APPENDED):
         await asyncio.sleep(0)
-    assert ROOM <= taken <= ROOM + 2
-    link.close(CloseError(1012, "Service restart"))
+    assert MAX_APPENDED <= taken <= MAX_APPENDED + 2
+    connection.close(Close(1012, "Service restart"))
     await task
-    assert [end.code for end in ends] == [1012]
+    assert [close.code for close in closed] == [1012]
     assert len(asyncio.all_tasks()) == 1

@@ -234,9 +234,9 @@ async def test_one_source_too_many_is_refused(start_server: Any) -> None:
         assert await subscribe("2", payload | {"variables": {"undeclared": "x" * 1000}}) == first
         other = {"query": "subscription { getOrder { id } }"}
         (error,) = await subscribe("3", other)
-        assert error["extensions"]["code"] == "TOO_MANY_SUBSCRIPTIONS"
+        assert error["extensions"]["code"] == "TOO_MANY_SOURCES"
         _, (error,) = await ask_by_http(server, "text/event-stream", other)
-        assert error["extensions"]["code"] == "TOO_MANY_SUBSCRIPTIONS"
+        assert error["extensions"]["code"] == "TOO_MANY_SOURCES"
         for id_ in ("1", "2"):
             await connection.send(json.dumps({"type": "complete", "id": id_}))
         assert list(await subscribe("3", other)) == ["data"]

@@ -55,7 +55,7 @@ async def clean(measured_server: Server) -> AsyncIterator[Server]:
     await metrics_become(measured_server, connections=0)
     tasks = metrics(measured_server)["tasks"]
     yield measured_server
-    await metrics_become(measured_server, connections=0, members=0, sources=0, tasks=tasks)
+    await metrics_become(measured_server, connections=0, subscribers=0, sources=0, tasks=tasks)
     for complaint in ("Traceback", "ERROR", "ASGI callable"):
         assert complaint not in measured_server.log
 
@@ -111,7 +111,7 @@ async def test_many_break_off_while_results_are_sent(clean: Server) -> None:
         client = socket.create_connection(("127.0.0.1", clean.port), PATIENCE_SECONDS)
         await asyncio.to_thread(open_websocket, client, clean, *NEW, SUBSCRIBE)
         clients.append(client)
-    await metrics_become(clean, members=50)
+    await metrics_become(clean, subscribers=50)
     for number, client in enumerate(clients):
         await Order.objects.filter(pk=order.pk).aupdate(state="PAID" if number % 2 else "UNPAID")
         reset(client)
@@ -228,10 +228,10 @@ async def test_slow_reader_is_cut_off_and_delays_nobody(kind: str, clean: Server
             slow.sendall(events(query))
         await asyncio.to_thread(open_websocket, quick, clean, *NEW, SUBSCRIBE)
         await asyncio.to_thread(read_until, quick, b'"next"')
-        await metrics_become(clean, members=2)
+        await metrics_become(clean, subscribers=2)
         # Bigger than what the kernel buffers, then new results until the slow one is gone.
         async with asyncio.timeout(30):
-            while (await asyncio.to_thread(metrics, clean))["members"] == 2:
+            while (await asyncio.to_thread(metrics, clean))["subscribers"] == 2:
                 await Order.objects.acreate(user=user)
                 await asyncio.to_thread(read_until, quick, b'"next"')
         assert resident_bytes(clean) - before < 2 * MOST_GROWTH_BYTES
@@ -241,9 +241,9 @@ async def test_slow_reader_is_cut_off_and_delays_nobody(kind: str, clean: Server
 async def test_slow_reader_of_little_stays(clean: Server) -> None:
     with tcp(clean) as connection:
         await asyncio.to_thread(open_websocket, connection, clean, *NEW, SUBSCRIBE)
-        await metrics_become(clean, members=1)
+        await metrics_become(clean, subscribers=1)
         await asyncio.sleep(2.5)  # the whole patience, twice
-        assert metrics(clean)["members"] == 1
+        assert metrics(clean)["subscribers"] == 1
         connection.sendall(frame(b'{"type":"ping"}'))
         await asyncio.to_thread(read_until, connection, b'{"type":"pong"}')
 

@@ -252,7 +252,7 @@ async def test_soak(measured_server: Server, request: pytest.FixtureRequest) -> 
         await metrics_become(
             measured_server,
             connections=0,
-            members=0,
+            subscribers=0,
             sources=0,
             tasks=tasks,
             database_waiting=0,

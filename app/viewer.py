@@ -1,6 +1,7 @@
-"""Who is asking: taken from Django's session cookie, the same on every transport."""
+"""Who is asking, as far as access depends on it, by Django's session."""
 
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from math import inf
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth import get_user
 from django.contrib.sessions.backends.db import SessionStore as DatabaseSession
-from django.http import HttpRequest, parse_cookie
+from django.http import HttpRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Viewer:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A signed-in viewer, or an anonymous one, for as long as a connection may last."""
+    """A viewer, and until when they are signed in."""
 
     key: str
     """Empty for somebody who is not signed in: signing in makes another key."""
@@ -39,23 +40,24 @@ class Session:
     """In Unix time. Known of sessions in the database only."""
 
 
-def session_key(cookies: str) -> str:
-    """The session that a `Cookie` header names, for which the database has to be asked, or ""."""
-    key = parse_cookie(cookies).get(settings.SESSION_COOKIE_NAME, "")
-    # No session engine makes other keys, and not every database takes them.
-    return key if key.isascii() and key.isprintable() else ""
+@cache
+def _anonymous(is_unrestricted: bool) -> Viewer:
+    return Viewer(is_unrestricted=is_unrestricted)
 
 
 def load_viewer(key: str) -> Viewer:
-    """The viewer that a session key identifies, by synchronous database access.
+    """Return the viewer that a session key identifies, by synchronous database access.
 
-    An unknown, expired or forged session, or a user who is no longer active, is anonymous.
+    An unknown, expired or forged session, or a user who is no longer active, is anonymous, as the
+    empty key is, for which the database is not asked.
     """
+    if not key:
+        return _anonymous(settings.OPEN_ACCESS)
     request = HttpRequest()
-    request.session = _engine()(key or None)
-    user = get_user(request) if key else None
-    if user is None or not user.is_authenticated:
-        return Viewer(is_unrestricted=settings.OPEN_ACCESS)
+    request.session = _engine()(key)
+    user = get_user(request)
+    if not user.is_authenticated:
+        return _anonymous(settings.OPEN_ACCESS)
     return Viewer(
         user_id=user.pk,
         is_staff=user.is_staff,
@@ -65,7 +67,7 @@ def load_viewer(key: str) -> Viewer:
 
 
 def load_session(key: str) -> Session:
-    """The viewer as `load_viewer` has it, and until when the session lasts."""
+    """Return the viewer as `load_viewer` has it, and until when the session lasts."""
     viewer, engine = load_viewer(key), _engine()
     if viewer.user_id is None:
         return Session("", viewer)

@@ -25,5 +25,5 @@ def check_live_models(**_: Any) -> list[checks.CheckMessage]:
         except (LookupError, ValueError) as error:
             message = f"LIVE_MODELS names {name!r}, which is no model: {error}"
             hint = 'List models as "app_label.ModelName".'
-            errors.append(checks.Error(message, hint=hint, id="changes.E001"))
+            errors.append(checks.Error(message, hint=hint, id="live.E001"))
     return errors

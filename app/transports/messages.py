@@ -3,20 +3,20 @@
 from dataclasses import dataclass
 from typing import Any
 
-from starlette.types import Message as Event
+from starlette.types import Message
 
-from app.graphql.link import CloseError
-from app.graphql.request import GraphQLRequest, RequestError, decode, encode
-from app.graphql.subprotocols import Action, Subprotocol
+from ..graphql.request import GraphQLRequest, RequestError, decode, encode
+from .connection import CloseError
+from .subprotocols import Action, Subprotocol
 
 NEEDS_ID = {Action.SUBSCRIBE, Action.COMPLETE}
 # It is kept while the operation runs, and comes with each result.
-MOST_ID_CHARACTERS = 256
+MAX_ID_CHARACTERS = 256
 HAS_OBJECT = {Action.INIT, Action.PING, Action.PONG}
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class ClientMessage:
     """What a client wants; `id` may be empty where the action needs none."""
 
     action: Action
@@ -24,15 +24,15 @@ class Message:
     payload: Any
 
     def request(self) -> GraphQLRequest:
-        """The request to subscribe to. Raises CloseError."""
+        """Return the request to run. Raise CloseError if the payload is none."""
         try:
             return GraphQLRequest.from_json(self.payload)
         except RequestError as error:
             raise CloseError(4400, f"Invalid message: {error}") from None
 
 
-def read(event: Event, subprotocol: Subprotocol, max_bytes: int) -> Message:
-    """The message in a `websocket.receive` event. Raises CloseError."""
+def read(event: Message, subprotocol: Subprotocol, max_bytes: int) -> ClientMessage:
+    """Return the message in a `websocket.receive` event. Raise CloseError if it is malformed."""
     value = _decode(event, max_bytes)
     kind, id_, payload = value.get("type"), value.get("id"), value.get("payload")
     action = subprotocol.actions.get(kind) if isinstance(kind, str) else None
@@ -40,15 +40,15 @@ def read(event: Event, subprotocol: Subprotocol, max_bytes: int) -> Message:
         raise CloseError(4400, f"Invalid message: unknown type {encode(kind)}")
     if action in NEEDS_ID and not (isinstance(id_, str) and id_):
         raise CloseError(4400, 'Invalid message: "id" must be text')
-    if isinstance(id_, str) and len(id_) > MOST_ID_CHARACTERS:
-        most = MOST_ID_CHARACTERS
-        raise CloseError(4400, f'Invalid message: "id" may have {most} characters at most')
+    if isinstance(id_, str) and len(id_) > MAX_ID_CHARACTERS:
+        limit = MAX_ID_CHARACTERS
+        raise CloseError(4400, f'Invalid message: "id" may have {limit} characters at most')
     if action in HAS_OBJECT and not isinstance(payload, dict | None):
         raise CloseError(4400, 'Invalid message: "payload" must be an object')
-    return Message(action, id_ if isinstance(id_, str) else "", payload)
+    return ClientMessage(action, id_ if isinstance(id_, str) else "", payload)
 
 
-def _decode(event: Event, max_bytes: int) -> dict[str, Any]:
+def _decode(event: Message, max_bytes: int) -> dict[str, Any]:
     text = event.get("text")
     if text is None:
         raise CloseError(4400, "Invalid message: expected text, but binary data came")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from app.graphql.request import decode, encode
+from ..graphql.request import decode, encode
 
 
 class Action(Enum):

@@ -3,55 +3,64 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any, Final
 
 from starlette.types import Message, Receive, Send
 
-from app.graphql.outbox import Outbox
-from app.graphql.viewer import Session
+from ..exceptions import LiveError
+from ..viewer import Session
+from .outbox import Outbox
 
-CLOSE_SECONDS = 1.0
+CLOSE_TIMEOUT_SECONDS = 1.0
 # uvicorn answers WebSocket pings by itself, also of a client that does not read the answers.
-MOST_UNREAD_PONG_BYTES = 1024 * 1024
+MAX_UNREAD_PONG_BYTES = 1024 * 1024
 
 
-class CloseError(Exception):
-    """The connection must be closed with this WebSocket close code and reason."""
+@dataclass(frozen=True, slots=True)
+class Close:
+    """How a connection is closed: by the server, with a WebSocket close code and a reason."""
+
+    code: int
+    reason: str
+
+
+class CloseError(LiveError):
+    """Raised while reading: the connection must be closed in this way."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(reason)
-        self.code = code
-        self.reason = reason
+        self.close: Final = Close(code, reason)
 
 
-TOO_SLOW: Final = CloseError(1008, "Too slow: what was sent is not being read")
-EXPIRED: Final = CloseError(4403, "Forbidden: the session has expired")
+TOO_SLOW: Final = Close(1008, "Too slow: what was sent is not being read")
+EXPIRED: Final = Close(4403, "Forbidden: the session has expired")
 
 
-class Link:
-    """One connected client: who it is, its tasks, and its outbox."""
+class Connection:
+    """One connected client: its session, its reading and writing tasks, and its outbox."""
 
-    def __init__(self, receive: Receive, session: Session) -> None:
+    def __init__(self, receive: Receive, send: Send, session: Session) -> None:
         self.session = session
-        self.outbox: Final = Outbox()
-        self._transport = _transport_behind(receive)
+        self.outbox: Final = Outbox(is_eager=_server_transport(send) is not None)
+        self._transport = _server_transport(receive)
         self._reader: asyncio.Task[Any] | None = None
         self._is_closing = False
-        self._end: CloseError | None = None
+        self._close: Close | None = None
 
     async def run(
         self, read: Coroutine[Any, Any, None], send: Callable[[str], Awaitable[None]]
-    ) -> CloseError | None:
+    ) -> Close | None:
         """Await `read` while the outbox is written with `send`.
 
-        Answers with how the connection is to be closed, or None if the client has closed it.
+        Return how the connection is to be closed, or None if the client has closed it.
         """
         self._reader = asyncio.current_task()
         writer = asyncio.create_task(self._write(send))
         try:
             await read
         except CloseError as error:
-            self._end = error
+            self._close = error.close
         except asyncio.CancelledError:
             if self._reader is None or not self._is_closing or self._reader.uncancel() > 0:
                 raise
@@ -61,14 +70,27 @@ class Link:
             await asyncio.wait((writer,))
         if not writer.cancelled():
             writer.result()
-        return self._end
+        return self._close
 
-    def close(self, end: CloseError | None) -> None:
+    def close(self, close: Close | None) -> None:
         """End the connection from outside of its reader; None if the client has gone already."""
         if self._reader is not None and not self._is_closing:
             self._is_closing = True
-            self._end = end
+            self._close = close
             self._reader.cancel()
+
+    def close_if_due(self, now: float, send_seconds: float) -> bool:
+        """Close the connection if its client is stuck, or its session has expired.
+
+        `now` is the event loop's time. Return whether the connection closes.
+        """
+        if self.is_stuck(now, send_seconds):
+            self.close(TOO_SLOW)
+        elif self.has_expired:
+            self.close(EXPIRED)
+        else:
+            return False
+        return True
 
     @property
     def has_expired(self) -> bool:
@@ -80,14 +102,14 @@ class Link:
         since = self.outbox.writing_since
         if since is not None and now - since > seconds:
             return True
-        most = self.outbox.longest + MOST_UNREAD_PONG_BYTES
-        return self._transport is not None and self._transport.get_write_buffer_size() > most
+        limit = self.outbox.longest + MAX_UNREAD_PONG_BYTES
+        return self._transport is not None and self._transport.get_write_buffer_size() > limit
 
-    async def finish(self, send: Send, farewell: Message) -> None:
+    async def finish(self, send: Send, last: Message) -> None:
         """Send the last message; cut the connection of a client that does not read it."""
         try:
-            async with asyncio.timeout(0 if self._end is TOO_SLOW else CLOSE_SECONDS):
-                await send(farewell)
+            async with asyncio.timeout(0 if self._close is TOO_SLOW else CLOSE_TIMEOUT_SECONDS):
+                await send(last)
         except TimeoutError:
             if self._transport is not None:
                 self._transport.abort()
@@ -103,10 +125,10 @@ class Link:
             self.close(None)
 
 
-def _transport_behind(receive: Receive) -> asyncio.Transport | None:
-    """The transport of the server whose `receive` this is; None on one that hides it.
+def _server_transport(call: Receive | Send) -> asyncio.Transport | None:
+    """The transport of the server whose own `receive` or `send` this is; None if it is wrapped.
 
     ASGI has no word for cutting a connection, and closing waits until the client has read what
     is buffered, which a client that is closed for not reading never does.
     """
-    return getattr(getattr(receive, "__self__", None), "transport", None)
+    return getattr(getattr(call, "__self__", None), "transport", None)

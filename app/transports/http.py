@@ -4,40 +4,40 @@ https://graphql.github.io/graphql-over-http/draft/
 """
 
 import logging
-import re
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from ariadne.asgi.handlers import GraphQLHTTPHandler
 from django.db import Error as DatabaseError
-from django.http import HttpRequest
 from graphql import OperationType
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from app.graphql.documents import InvalidDocumentError
-from app.graphql.engine import Engine, Operation, describe
-from app.graphql.errors import BadUserInputError, TooManySubscriptionsError
-from app.graphql.link import Link
-from app.graphql.origin import is_host_allowed
-from app.graphql.request import GraphQLRequest, RequestError, decode, encode
-from app.graphql.sse import EventStream, single_event
-from app.graphql.viewer import Viewer, session_key
+from ..exceptions import LiveError
+from ..graphql.engine import Engine, Operation
+from ..graphql.errors import (
+    BadUserInputError,
+    InvalidDocumentError,
+    TooManySourcesError,
+    describe,
+)
+from ..graphql.limits import Limits
+from ..graphql.request import GraphQLRequest, RequestError, decode, encode
+from ..origin import is_host_allowed
+from ..viewer import Session, Viewer
+from .clients import Clients
+from .connection import Connection
+from .media_types import EVENT_STREAM, GRAPHQL_JSON, HTML, JSON, preferred_media_type
+from .sessions import session_key, session_of, viewer_of
+from .sse import EventStream, single_event
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-JSON = "application/json"
-GRAPHQL_JSON = "application/graphql-response+json"
-EVENT_STREAM = "text/event-stream"
-MOST_ACCEPT_CHARACTERS = 1000
-HTML = "text/html"
-OTHER_PARAMETER = re.compile(r";(?!\s*q\s*=)[^;,]*", re.IGNORECASE)
 
-
-class HTTPError(Exception):
+class HTTPError(LiveError):
     """A request that is refused before GraphQL looks at it."""
 
     def __init__(self, status: int, message: str, headers: dict[str, str] | None = None) -> None:
@@ -53,10 +53,16 @@ class HTTPHandler(GraphQLHTTPHandler):
     """
 
     def __init__(
-        self, engine: Engine, playground: Callable[[Request], Response | None] | None = None
+        self,
+        engine: Engine,
+        clients: Clients,
+        limits: Limits,
+        playground: Callable[[Request], Response | None] | None = None,
     ) -> None:
         super().__init__()
         self._engine = engine
+        self._clients = clients
+        self._limits = limits
         self._playground = playground
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -96,13 +102,13 @@ class HTTPHandler(GraphQLHTTPHandler):
         if media_type == EVENT_STREAM and operation.is_subscription:
             if request.method == "HEAD":
                 return Response(media_type=EVENT_STREAM)
-            link = Link(receive, await _identified(self._engine.session_for(key)))
-            return await self._stream(operation, link, receive, send)
-        viewer = await _identified(self._engine.viewer_for(key))
+            session = await _identified(session_of(key))
+            return await self._stream(operation, session, receive, send)
+        viewer = await _identified(viewer_of(key))
         return await self._execute(operation, viewer, media_type)
 
     async def _read(self, request: Request) -> GraphQLRequest:
-        limit = self._engine.limits.max_message_bytes
+        limit = self._limits.max_message_bytes
         try:
             if request.method != "POST":
                 if len(request.scope["query_string"]) > limit:
@@ -135,37 +141,30 @@ class HTTPHandler(GraphQLHTTPHandler):
         return Response(encode(result), status, media_type=media_type)
 
     async def _stream(
-        self, operation: Operation, link: Link, receive: Receive, send: Send
+        self, operation: Operation, session: Session, receive: Receive, send: Send
     ) -> Response | None:
-        connections = self._engine.connections
-        if (refusal := connections.refusal) is not None:
+        if (refusal := self._clients.refusal) is not None:
             logger.warning("Event stream refused: %s", refusal)
             raise HTTPError(503, refusal, {"Retry-After": "5"})
-        stream = EventStream(self._engine, link)
-        connections.add(stream)
+        stream = EventStream(self._engine, self._limits, Connection(receive, send, session))
+        self._clients.add(stream)
         try:
             await stream.run(operation, receive, send)
-        except TooManySubscriptionsError as error:
+        except TooManySourcesError as error:
             return _single_event(f'{{"errors":{describe(error)}}}')
         finally:
-            connections.discard(stream)
+            self._clients.discard(stream)
         return None
 
 
 def _preferred_media_type(request: Request) -> str:
-    # Django reads the header with its ranges and weights (RFC 9110, section 12.5.1), but takes
-    # other parameters, which clients like to add, for part of the type.
-    django_request = HttpRequest()
-    accept = request.headers.get("accept") or "*/*"
-    if len(accept) > MOST_ACCEPT_CHARACTERS:
-        # Reading it takes time that grows with the square of its length.
-        raise HTTPError(406, f"The Accept header may have {MOST_ACCEPT_CHARACTERS} characters.")
-    accept = OTHER_PARAMETER.sub("", accept)
-    django_request.META["HTTP_ACCEPT"] = accept
     offered = [JSON, GRAPHQL_JSON, EVENT_STREAM]
     if request.method != "POST" and "query" not in request.query_params:
         offered.append(HTML)
-    chosen: str | None = django_request.get_preferred_type(offered)
+    try:
+        chosen = preferred_media_type(request.headers.get("accept", ""), offered)
+    except ValueError as error:
+        raise HTTPError(406, str(error)) from None
     if chosen is None:
         raise HTTPError(406, f"Accept one of: {', '.join(offered[:3])}.")
     return chosen

@@ -1,0 +1,1 @@
+"""How GraphQL travels: HTTP, WebSocket and server-sent events, mounted by Ariadne's ASGI app."""

@@ -1,0 +1,103 @@
+"""All clients connected to this process: counted, kept alive, and closed when the process ends."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Final, Protocol, Self
+
+from ..background import BackgroundTask
+from .connection import Close, Connection
+from .shutdown import before_stop
+
+CHECK_SECONDS = 1.0
+RESTART: Final = Close(1012, "Service restart")
+
+
+class Client(Protocol):
+    """Who is connected, over whatever transport."""
+
+    @property
+    def connection(self) -> Connection:
+        """What is read from and written to."""
+        ...
+
+    def check(self, now: float) -> None:
+        """Keep the connection alive, or close it if the client fails to do its part.
+
+        `now` is the event loop's time.
+        """
+        ...
+
+
+class Clients:
+    """Looks at each connected client every `CHECK_SECONDS`.
+
+    An asynchronous context manager. One task for all, since a timer for each costs more than
+    what it watches.
+    """
+
+    def __init__(self, max_connections: int) -> None:
+        self._max_connections = max_connections
+        self._connected: set[Client] = set()
+        self._sent_to_others = 0
+        self._is_stopping = False
+        self._task: BackgroundTask | None = None
+        self._signals = ExitStack()
+
+    def __len__(self) -> int:
+        return len(self._connected)
+
+    def __iter__(self) -> Iterator[Client]:
+        return iter(list(self._connected))
+
+    @property
+    def refusal(self) -> str | None:
+        """Why no more clients may connect; None if they may."""
+        if self._task is None:
+            return "The server runs with its lifespan off, so nothing is live. Turn it on."
+        if self._is_stopping:
+            return "The server stops. Try again later."
+        if len(self._connected) >= self._max_connections:
+            return "Too many connections. Try again later."
+        return None
+
+    @property
+    def sent(self) -> int:
+        """How many messages this process has sent to clients, those who have left included."""
+        return self._sent_to_others + sum(each.connection.outbox.sent for each in self._connected)
+
+    def add(self, client: Client) -> None:
+        """Look after the client from now on."""
+        self._connected.add(client)
+
+    def discard(self, client: Client) -> None:
+        """Look after the client no longer."""
+        self._connected.discard(client)
+        self._sent_to_others += client.connection.outbox.sent
+
+    async def __aenter__(self) -> Self:
+        self._signals.enter_context(before_stop(self._stop))
+        self._task = BackgroundTask(self._check_always(), name="clients")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._signals.close()
+        if self._task is not None:
+            await self._task.stop()
+
+    def _stop(self) -> None:
+        # Without it, the server waits for event streams, which have no end of their own.
+        self._is_stopping = True
+        for client in self:
+            client.connection.close(RESTART)
+
+    async def _check_always(self) -> None:
+        while True:
+            await asyncio.sleep(CHECK_SECONDS)
+            self._check()
+
+    def _check(self) -> None:
+        # A function of its own, so that no variable keeps the last client while the task sleeps.
+        now = asyncio.get_running_loop().time()
+        for client in self:
+            client.check(now)

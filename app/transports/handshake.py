@@ -1,0 +1,96 @@
+"""Accept a WebSocket or deny it, and close it in the end."""
+
+import logging
+from typing import Final
+
+from ariadne.asgi.handlers import GraphQLWebsocketHandlerBase
+from django.db import Error as DatabaseError
+from starlette.datastructures import Headers
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket as StarletteWebSocket
+
+from ..graphql.engine import Engine
+from ..graphql.limits import Limits
+from ..origin import is_origin_allowed
+from ..viewer import Session
+from .clients import Clients
+from .connection import Close, Connection
+from .denial import deny
+from .sessions import session_key, session_of
+from .subprotocols import SUBPROTOCOLS
+from .websocket import WebSocket
+
+logger = logging.getLogger(__name__)
+
+NO_SUBPROTOCOL: Final = Close(4406, "Subprotocol not acceptable")
+
+
+class WebSocketHandler(GraphQLWebsocketHandlerBase):
+    """Serves `graphql-transport-ws` and the legacy `graphql-ws` at one address."""
+
+    def __init__(self, engine: Engine, clients: Clients, limits: Limits) -> None:
+        super().__init__()
+        self._engine = engine
+        self._clients = clients
+        self._limits = limits
+
+    async def handle_websocket(self, websocket: object) -> None:
+        """Raise NotImplementedError: `handle` takes the ASGI call itself."""
+        raise NotImplementedError
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one WebSocket from its handshake to its end."""
+        peer = "{}:{}".format(*(scope.get("client") or ("?", "?")))
+        headers = Headers(scope=scope)
+        await receive()  # websocket.connect
+        if not is_origin_allowed(headers):
+            origin, host = headers.get("origin"), headers.get("host")
+            logger.warning("WebSocket of %s refused: origin %r at host %r", peer, origin, host)
+            await deny(scope, receive, send, 403, "This origin is not allowed here.")
+            return
+        try:
+            session = await session_of(session_key(headers.get("cookie", "")))
+        except DatabaseError as error:
+            logger.error("WebSocket of %s refused: no viewer: %s", peer, error)  # noqa: TRY400
+            reason = "The database does not answer. Try again later."
+            await deny(scope, receive, send, 503, reason)
+            return
+        await self._accept(scope, receive, send, session, peer)
+
+    async def _accept(
+        self, scope: Scope, receive: Receive, send: Send, session: Session, peer: str
+    ) -> None:
+        connection = Connection(receive, send, session)
+
+        async def close(close: Close) -> None:
+            await _close(connection, send, close, peer)
+
+        offered = scope["subprotocols"]
+        subprotocol = next((SUBPROTOCOLS[name] for name in offered if name in SUBPROTOCOLS), None)
+        if subprotocol is None:
+            await send({"type": "websocket.accept"})
+            await close(NO_SUBPROTOCOL)
+            return
+        if (refusal := self._clients.refusal) is not None:
+            logger.warning("WebSocket of %s refused: %s", peer, refusal)
+            await deny(scope, receive, send, 503, refusal)
+            return
+        websocket = WebSocket(self._engine, self._limits, subprotocol, connection)
+        self._clients.add(websocket)
+        try:
+            await send({"type": "websocket.accept", "subprotocol": subprotocol.name})
+            await websocket.run(receive, send, close)
+        finally:
+            self._clients.discard(websocket)
+
+
+async def refuse_unknown_path(websocket: StarletteWebSocket) -> None:
+    """Refuse a WebSocket at a path that has none; Django would raise."""
+    await websocket.close()
+
+
+async def _close(connection: Connection, send: Send, close: Close, peer: str) -> None:
+    # A reason has at most 123 bytes (RFC 6455, section 5.5), and may quote what the client sent.
+    reason = close.reason.encode("ascii", "backslashreplace")[:123].decode()
+    logger.info("WebSocket of %s closed with %s: %r", peer, close.code, reason)
+    await connection.finish(send, {"type": "websocket.close", "code": close.code, "reason": reason})

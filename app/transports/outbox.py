@@ -1,0 +1,150 @@
+"""Send a client what it reads, and hold the newest of each kind of what it does not read yet."""
+
+import asyncio
+import types
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable
+from typing import Any
+
+MAX_APPENDED = 100
+"""So many appended messages may be unsent before `drain` waits."""
+
+
+class Outbox:
+    """The messages for one client, in order of first arrival.
+
+    As long as the client reads, a message is sent within `put`, if the outbox `is_eager`.
+    Otherwise messages wait here. A client that reads slowly gets the newest result of each
+    subscription, so there are never more of those than subscriptions. Messages that must all
+    arrive are bounded by whoever awaits `drain` before taking on more.
+    """
+
+    def __init__(self, *, is_eager: bool) -> None:
+        self.sent = 0
+        """How many messages have been handed over for sending."""
+        self.longest = 0
+        """The length of the longest message among them, in characters."""
+        self.writing_since: float | None = None
+        """Since when a message waits for the client to read, in the event loop's time."""
+        self._is_eager = is_eager
+        self._messages: dict[Hashable, str] = {}
+        self._send: Callable[[str], Awaitable[None]] | None = None
+        self._failure: asyncio.Future[None] | None = None
+        self._is_sending = False
+        self._sending: asyncio.Task[None] | None = None
+        self._appended = 0
+        self._has_drained = asyncio.Event()
+        self._has_drained.set()
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    def put(self, key: Hashable, message: str) -> None:
+        """Send `message` as soon as the client reads, instead of an unsent one with this key."""
+        if self._is_sending or self._send is None:
+            self._messages[key] = message
+        else:
+            self._begin(self._send, message)
+
+    def append(self, message: str) -> None:
+        """Send `message` whatever comes after it."""
+        if self._is_sending or self._send is None:
+            self._appended += 1
+            if self._appended >= MAX_APPENDED:
+                self._has_drained.clear()
+        self.put(_Appended(), message)
+
+    def drop(self, key: Hashable) -> None:
+        """Do not send the message with this key, if it is still here."""
+        self._messages.pop(key, None)
+
+    async def drain(self) -> None:
+        """Wait until fewer than `MAX_APPENDED` appended messages are unsent."""
+        await self._has_drained.wait()
+
+    async def write(self, send: Callable[[str], Awaitable[None]]) -> None:
+        """Send messages until cancelled, then drop those that are left.
+
+        Raise what `send` raises.
+        """
+        self._send, self._failure = send, asyncio.get_running_loop().create_future()
+        try:
+            if self._messages:
+                self._begin(send, self._pop())
+            await self._failure
+        finally:
+            self._send = None
+            if self._sending is not None:
+                self._sending.cancel()
+                await asyncio.wait((self._sending,))
+            self._messages.clear()
+
+    def _begin(self, send: Callable[[str], Awaitable[None]], message: str) -> None:
+        self._is_sending = True
+        sending = self._send_all(send, message)
+        self._sending = run_eagerly(sending) if self._is_eager else asyncio.create_task(sending)
+        if self._sending is not None:
+            self.writing_since = asyncio.get_running_loop().time()
+
+    async def _send_all(self, send: Callable[[str], Awaitable[None]], message: str) -> None:
+        try:
+            while True:
+                self.sent += 1
+                if len(message) > self.longest:
+                    self.longest = len(message)
+                await send(message)
+                if not self._messages:
+                    break
+                message = self._pop()
+                self.writing_since = asyncio.get_running_loop().time()
+        except Exception as error:
+            self._send = None
+            if self._failure is not None and not self._failure.done():
+                self._failure.set_exception(error)
+        self.writing_since = None
+        self._is_sending = False
+
+    def _pop(self) -> str:
+        key = next(iter(self._messages))
+        if isinstance(key, _Appended):
+            self._appended -= 1
+            if self._appended < MAX_APPENDED:
+                self._has_drained.set()
+        return self._messages.pop(key)
+
+
+class _Appended:
+    """The key of a message that no other replaces."""
+
+    __slots__ = ()
+
+
+def run_eagerly(coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
+    """Run `coroutine`, which must not raise, within this call until it first waits.
+
+    Return the task that does the rest, or None if it is done. To wake a task for one message takes
+    longer than to send it, and asyncio's own eager tasks (Python 3.12) take twice as long.
+
+    Until it first waits, the coroutine runs in the caller's task, so it must not ask for the
+    current task: `asyncio.timeout` there would cancel the caller. The servers' own `send` does not,
+    what wraps it might. https://github.com/python/cpython/blob/3.13/Lib/asyncio/timeouts.py
+    """
+    try:
+        awaited = coroutine.send(None)
+    except StopIteration:
+        return None
+    task = asyncio.create_task(_go_on(coroutine, awaited))
+    # A task that is cancelled before its first step never comes to close what it holds.
+    task.add_done_callback(lambda _: coroutine.close())
+    return task
+
+
+async def _go_on(coroutine: Coroutine[Any, Any, None], awaited: object) -> None:
+    await _rest(coroutine, awaited)
+
+
+@types.coroutine
+def _rest(coroutine: Coroutine[Any, Any, None], awaited: object) -> Generator[Any, Any, None]:
+    # What is awaited is a future that asks to be waited for, and the task does so in its
+    # coroutine's place.
+    yield awaited
+    yield from coroutine

@@ -1,0 +1,122 @@
+"""One WebSocket, from the accepted handshake to its close."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from starlette.types import Message, Receive, Send
+
+from ..graphql.engine import Engine
+from ..graphql.limits import Limits
+from ..graphql.request import encode
+from .connection import Close, CloseError, Connection
+from .messages import ClientMessage, read
+from .operations import Operations
+from .subprotocols import Action, Subprotocol
+
+NOT_INITIALIZED: Final = Close(4408, "Connection initialisation timeout")
+NO_PONG: Final = Close(1008, "No pong came in time")
+
+
+class WebSocket:
+    """Reads messages and does what they ask for.
+
+    Nothing that runs for the client delays a ping.
+    """
+
+    def __init__(
+        self, engine: Engine, limits: Limits, subprotocol: Subprotocol, connection: Connection
+    ) -> None:
+        self.connection: Final = connection
+        self._limits = limits
+        self._subprotocol = subprotocol
+        self._operations = Operations(engine, subprotocol, connection, limits.max_operations)
+        self._loop = asyncio.get_running_loop()
+        self._opened_at = self._pinged_at = self._loop.time()
+        self._is_acknowledged = self._awaits_pong = False
+
+    async def run(
+        self, receive: Receive, send: Send, close: Callable[[Close], Awaitable[None]]
+    ) -> None:
+        """Serve the client until either side ends it, and then its mutations until their end.
+
+        `close` is called in between, unless it was the client that closed.
+        """
+
+        async def send_text(text: str) -> None:
+            await send({"type": "websocket.send", "text": text})
+
+        try:
+            try:
+                end = await self.connection.run(self._read(receive), send_text)
+            finally:
+                self._operations.stop_all()
+            if end is not None:
+                await close(end)
+        finally:
+            # When this is cancelled, as at the end of the server's patience, they are, too.
+            await self._operations.wait()
+
+    def check(self, now: float) -> None:
+        """Ping the client when it is time, and close if it fails to do its part."""
+        if self.connection.close_if_due(now, self._limits.send_seconds):
+            return
+        waited = now - self._pinged_at
+        if not self._is_acknowledged:
+            if now - self._opened_at > self._limits.connection_init_seconds:
+                self.connection.close(NOT_INITIALIZED)
+        elif self._awaits_pong and waited > self._limits.pong_seconds:
+            self.connection.close(NO_PONG)
+        elif waited > self._limits.ping_seconds:
+            self._pinged_at = now
+            self._awaits_pong = self._subprotocol.expects_pong
+            self.connection.outbox.put("keep-alive", self._subprotocol.keep_alive)
+
+    async def _read(self, receive: Receive) -> None:
+        while True:
+            event = await receive()
+            if event["type"] == "websocket.disconnect":
+                return
+            self._handle(event)
+            # Who sends much must let others run; who reads nothing must wait.
+            await asyncio.sleep(0)
+            await self.connection.outbox.drain()
+
+    def _handle(self, event: Message) -> None:
+        message = read(event, self._subprotocol, self._limits.max_message_bytes)
+        match message.action:
+            case Action.INIT:
+                self._initialize()
+            case Action.PING:
+                self._answer_ping(message.payload)
+            case Action.PONG:
+                self._awaits_pong = False
+            case Action.SUBSCRIBE:
+                self._subscribe(message)
+            case Action.COMPLETE:
+                self._operations.stop(message.id)
+            case Action.TERMINATE:
+                raise CloseError(1000, "Terminated")
+
+    def _initialize(self) -> None:
+        if self._is_acknowledged:
+            raise CloseError(4429, "Too many initialisation requests")
+        self._is_acknowledged = True
+        self._pinged_at = self._loop.time()
+        self.connection.outbox.put("ack", '{"type":"connection_ack"}')
+        if not self._subprotocol.expects_pong:
+            self.connection.outbox.put("keep-alive", self._subprotocol.keep_alive)
+
+    def _answer_ping(self, payload: object) -> None:
+        tail = "" if payload is None else f',"payload":{encode(payload)}'
+        self.connection.outbox.put("pong", f'{{"type":"pong"{tail}}}')
+
+    def _subscribe(self, message: ClientMessage) -> None:
+        if not self._is_acknowledged:
+            raise CloseError(4401, "Unauthorized")
+        request = message.request()
+        if message.id in self._operations:
+            if not self._subprotocol.allows_restart:
+                raise CloseError(4409, f"Subscriber for {message.id} already exists")
+            self._operations.stop(message.id)
+        self._operations.start(message.id, request)
