@@ -6,8 +6,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PAGES := frontend/dist/.built
 EXAMPLE := frontend/examples/apollo
+UPGRADE ?= --upgrade
+COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header $(UPGRADE)
 
-.PHONY: help run pages test test-sqlite test-postgresql test-browser screenshot bench bench-report check check-pages format lock clean
+.PHONY: help run pages test test-sqlite test-postgresql test-browser screenshot bench bench-report check check-pages format lock wheel clean
 
 help: ## List the commands
 	@grep -E '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 30
@@ -51,19 +53,21 @@ format: $(BIN)/.installed-dev ## Format the code and mend what can be mended
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-lock: $(BIN)/python ## Choose the newest allowed versions and write requirements*.txt
+lock: $(BIN)/python ## Choose the newest allowed versions and write requirements*.txt (UPGRADE= keeps them)
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-header --upgrade \
-		--quiet --output-file requirements.txt
-	$(BIN)/uv pip compile pyproject.toml --group dev --universal --generate-hashes --no-header \
-		--upgrade --quiet --constraint requirements.txt --output-file requirements-dev.txt
+	$(COMPILE) pyproject.toml --all-extras --group project --output-file requirements.txt
+	$(COMPILE) pyproject.toml --all-extras --group project --group dev \
+		--constraint requirements.txt --output-file requirements-dev.txt
 	for group in pages browser bench; do \
-		$(BIN)/uv pip compile --group $$group --universal --generate-hashes --no-header --upgrade \
-			--quiet --constraint requirements-dev.txt --output-file requirements-$$group.txt; \
+		$(COMPILE) --group $$group --constraint requirements-dev.txt \
+			--output-file requirements-$$group.txt; \
 	done
 
+wheel: $(BIN)/.installed-dev ## Pack app/ as the package live_graphql, into dist/
+	$(BIN)/python -m build --wheel --no-isolation --outdir dist
+
 clean: ## Remove what was installed and built; the database stays
-	rm -rf $(VENV) .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage* htmlcov
+	rm -rf $(VENV) .import_linter_cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage* htmlcov dist
 	rm -rf frontend/dist frontend/build.log frontend/node_modules $(EXAMPLE)/node_modules benchmarks/node/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

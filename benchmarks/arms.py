@@ -28,7 +28,7 @@ class Arm:
     subprotocol: Subprotocol = TRANSPORT_WS
     is_polling: bool = False
     """Whether results come without a change, each second."""
-    has_stock_settings: bool = False
+    has_default_settings: bool = False
     """Whether Django's settings are those of a new project: a connection a call, no pool."""
 
     @property
@@ -59,7 +59,7 @@ POLLING: Final = Arm(
     "benchmarks.apps.polling:application",
     subprotocol=LEGACY_WS,
     is_polling=True,
-    has_stock_settings=True,
+    has_default_settings=True,
 )
 SEED: Final = Arm(
     "seed",
@@ -67,7 +67,7 @@ SEED: Final = Arm(
     "benchmarks.apps.seed:application",
     subprotocol=LEGACY_WS,
     is_polling=True,
-    has_stock_settings=True,
+    has_default_settings=True,
 )
 STRAWBERRY: Final = Arm(
     "strawberry", "Strawberry on ASGI", "benchmarks.apps.strawberry_server:application"

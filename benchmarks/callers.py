@@ -28,17 +28,17 @@ async def channels() -> AsyncIterator[Ask]:
     """As the article does."""
     from channels.db import database_sync_to_async
 
-    from benchmarks.apps.article import stock_orders
+    from benchmarks.apps.article import plain_orders
 
-    yield database_sync_to_async(lambda: stock_orders().last())
+    yield database_sync_to_async(lambda: plain_orders().last())
 
 
 @asynccontextmanager
-async def stock() -> AsyncIterator[Ask]:
+async def django_alast() -> AsyncIterator[Ask]:
     """Django's own `alast()`."""
-    from benchmarks.apps.article import stock_orders
+    from benchmarks.apps.article import plain_orders
 
-    yield lambda: stock_orders().alast()
+    yield lambda: plain_orders().alast()
 
 
 @asynccontextmanager
@@ -88,9 +88,9 @@ async def raw() -> AsyncIterator[Ask]:
     """The same query by psycopg's own pool, without an ORM: what is left to gain."""
     from psycopg_pool import AsyncConnectionPool
 
-    from benchmarks.apps.article import stock_orders
+    from benchmarks.apps.article import plain_orders
 
-    query = str(stock_orders().order_by("-id")[:1].query)
+    query = str(plain_orders().order_by("-id")[:1].query)
     url = os.environ["DATABASE_URL"]
     pool = AsyncConnectionPool[psycopg.AsyncConnection[Any]](
         url,
@@ -108,7 +108,7 @@ async def raw() -> AsyncIterator[Ask]:
         yield ask
 
 
-ARMS: Final = {each.__name__: each for each in (channels, stock, ours, async_backend, raw)}
+ARMS: Final = {each.__name__: each for each in (channels, django_alast, ours, async_backend, raw)}
 
 
 async def measure(ask: Ask, callers: int, seconds: float) -> dict[str, float]:

@@ -6,12 +6,12 @@ from typing import Final
 
 from benchmarks.results import Record, Results, Situation
 from benchmarks.tables import held, orm_paces
-from benchmarks.wording import as_fast, bullets, number, ratio
+from benchmarks.wording import as_fast, as_much, bullets, number, ratio
 
 NEAR: Final[Situation] = {"latency_ms": 0}
 FAR: Final[Situation] = {"latency_ms": 5}
-ORM_PAIR: Final = ("ours", "stock")
-QUERY_PEERS: Final = {"polling": "Ariadne's stock handler", "strawberry": "Strawberry-Django"}
+ORM_PAIR: Final = ("ours", "django_alast")
+QUERY_PEERS: Final = {"polling": "Ariadne's own handler", "strawberry": "Strawberry-Django"}
 # Less is no difference that a reader should count on.
 BETTER: Final = 1.1
 
@@ -51,14 +51,14 @@ def _ratios(results: Results) -> Iterator[tuple[str, str]]:
         return
     for name in ("bare", "published", "graphql-ws", "mercurius", "strawberry", "polling", "seed"):
         if other := _main(results, name):
-            yield f"times-{name}", ratio(ours.times(other, "message_us"))
+            yield f"as-much-as-{name}", as_much(ours.times(other, "message_us"))
             yield f"times-less-than-{name}", ratio(other.times(ours, "message_us"))
     for case in (NEAR, FAR):
-        stock = results.one("orm", arm="stock", callers=100, **case)
+        django = results.one("orm", arm="django_alast", callers=100, **case)
         native = results.one("orm", arm="ours", callers=100, **case)
-        if stock and native:
-            times = native.times(stock, "queries_a_second")
-            yield f"orm-times-stock-at-{case['latency_ms']}-ms", ratio(times)
+        if django and native:
+            times = native.times(django, "queries_a_second")
+            yield f"orm-times-django-at-{case['latency_ms']}-ms", ratio(times)
 
 
 def _main(results: Results, arm: str) -> Record | None:
@@ -73,10 +73,10 @@ def _gains_of_sharing(results: Results) -> Iterator[str]:
     mine = ours.median("message_us")
     yield (
         f"With {subscribers} equal subscribers, a delivered message costs the server "
-        f"{number(mine)} µs of processor time, {ratio(ours.times(bare, 'message_us'))} times "
-        "what the same bytes cost without any GraphQL. The database is asked "
-        f"{number(ours.median('queries_a_change'))} time for each change, whatever the number "
-        "of subscribers."
+        f"{number(mine)} µs of processor time, {as_much(ours.times(bare, 'message_us'))} the "
+        "same bytes without any GraphQL. For each change the database gets "
+        f"{_queries_in_words(ours.median('queries_a_change'))}, whatever the number of "
+        "subscribers."
     )
     others = [
         f"{ratio(other.times(ours, 'message_us'))} times as much with {title}"
@@ -91,7 +91,7 @@ def _gains_of_sharing(results: Results) -> Iterator[str]:
     if others:
         yield (
             f"Where each subscriber executes, the same message costs {_list(others)}, although "
-            "there, too, the order was read once for all."
+            "there, too, the order was read once for everybody."
         )
     records = list(results.of("delivery", database="postgresql", changes_a_second=1))
     if records:
@@ -132,9 +132,9 @@ def _orm(results: Results) -> Iterator[tuple[bool, str]]:
         (FAR, "With a database 5 ms away", "which waits for it in one thread"),
         (NEAR, "With the database on the same machine", "whose code does the same work there"),
     ):
-        ours, stock = (results.one("orm", arm=arm, callers=most, **case) for arm in ORM_PAIR)
-        if ours and stock:
-            times = ours.times(stock, pace)
+        ours, django = (results.one("orm", arm=arm, callers=most, **case) for arm in ORM_PAIR)
+        if ours and django:
+            times = ours.times(django, pace)
             sentence = (
                 f"{where} and {most} callers, the async ORM is {as_fast(times)} Django's own "
                 f"`alast()`, {why}."
@@ -159,13 +159,14 @@ def _limits(results: Results) -> Iterator[str]:
             for name, title in (
                 ("ours", "here"),
                 ("executing", "with Ariadne's own handler on the same schema"),
-                ("graphql-ws", "with graphql-ws, whose order is read once for all"),
+                ("graphql-ws", "with graphql-ws, which reads the order once for everybody"),
             )
             if (record := distinct.get(name)) and record.has("message_us")
         ]
         yield (
             "Sharing helps those who ask the same. Where each subscriber asks something of its "
-            f"own, each change is one query and one execution for each: {_list(parts)} a message."
+            "own, each change is one query and one execution for each. A message then costs "
+            f"{_list(parts)}."
         )
     yield (
         "An application that knows what each change means can send just that, without asking the "
@@ -209,6 +210,10 @@ def _writers(results: Results) -> Iterator[str]:
             "transaction with a NOTIFY commit at a time: of the commits a second without it "
             f"remain {_list(parts)}."
         )
+
+
+def _queries_in_words(count: float) -> str:
+    return "one query" if count == 1 else f"{number(count)} queries"
 
 
 def _list(parts: list[str]) -> str:

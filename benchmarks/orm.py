@@ -13,7 +13,7 @@ from benchmarks.database import ROOT
 
 ARMS: Final = {
     "channels": "database_sync_to_async(… .last())",
-    "stock": "Django's alast()",
+    "django_alast": "Django's alast()",
     "async_backend": "django-async-backend's alast()",
     "ours": "this project's alast()",
     "raw": "psycopg without an ORM",
@@ -30,7 +30,7 @@ def arms() -> list[str]:
 
 def measure(arm: str, socket: Path, seconds: float) -> Iterator[tuple[int, dict[str, float]]]:
     """Run the arm with each number of callers: that number, and the figures."""
-    settings = "benchmarks.open_settings" if arm == "ours" else "benchmarks.stock_settings"
+    settings = "benchmarks.open_settings" if arm == "ours" else "benchmarks.default_settings"
     environment = os.environ | {
         "DATABASE_URL": f"postgresql://measured@/benchmark?host={socket}",
         "DATABASE_POOL_SIZE": str(CONNECTIONS),

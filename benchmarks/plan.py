@@ -49,7 +49,7 @@ class Deliveries:
     database: Vendor
     load: Load
     arms: tuple[Arm, ...]
-    most_rounds: int = 3
+    max_rounds: int = 3
     is_main: bool = False
     """Whether the report shows all figures of this load."""
 
@@ -79,21 +79,21 @@ FULL: Final = Scale(
     deliveries=(
         Deliveries("postgresql", Load(1000, 9, 3), ARMS, is_main=True),
         Deliveries(
-            "sqlite", Load(1000, 9, 3), (BARE, OURS, POLLING, SEED), most_rounds=2, is_main=True
+            "sqlite", Load(1000, 9, 3), (BARE, OURS, POLLING, SEED), max_rounds=2, is_main=True
         ),
         # By number of subscribers.
-        Deliveries("postgresql", Load(10000, 5, 1, 0.3), (*FASTEST, STRAWBERRY), most_rounds=2),
-        Deliveries("postgresql", Load(3000, 3, 1, 0.3), (*FASTEST, STRAWBERRY), most_rounds=1),
-        Deliveries("postgresql", Load(1000, 3, 1, 0.3), FASTEST, most_rounds=2),
-        Deliveries("postgresql", Load(100, 3, 1, 0.3), (*FASTEST, SEED), most_rounds=2),
-        Deliveries("postgresql", Load(1, 3, 1, 0.3), (*FASTEST, SEED), most_rounds=2),
+        Deliveries("postgresql", Load(10000, 5, 1, 0.3), (*FASTEST, STRAWBERRY), max_rounds=2),
+        Deliveries("postgresql", Load(3000, 3, 1, 0.3), (*FASTEST, STRAWBERRY), max_rounds=1),
+        Deliveries("postgresql", Load(1000, 3, 1, 0.3), FASTEST, max_rounds=2),
+        Deliveries("postgresql", Load(100, 3, 1, 0.3), (*FASTEST, SEED), max_rounds=2),
+        Deliveries("postgresql", Load(1, 3, 1, 0.3), (*FASTEST, SEED), max_rounds=2),
         # By number of changes.
-        Deliveries("postgresql", Load(1000, 60, 50, 0.3), FASTEST, most_rounds=2),
+        Deliveries("postgresql", Load(1000, 60, 50, 0.3), FASTEST, max_rounds=2),
         Deliveries(
             "postgresql",
             Load(300, 4, 1, 0.3, is_distinct=True),
             (OURS, GRAPHQL_WS, PUBLISHED, EXECUTING),
-            most_rounds=2,
+            max_rounds=2,
         ),
     ),
     query_clients=(1, 10, 100),
@@ -119,7 +119,7 @@ QUICK: Final = Scale(
     query_clients=(10,),
     query_arms=(OURS, POLLING),
     query_seconds=0.3,
-    orm_arms=("stock", "ours"),
+    orm_arms=("django_alast", "ours"),
     orm_latencies_ms=(0,),
     orm_seconds=0.3,
     writers=(8,),
@@ -174,7 +174,7 @@ class Run:
 
     def _deliveries(self, number: int) -> Iterator[Step]:
         for each in self._scale.deliveries:
-            if number >= each.most_rounds:
+            if number >= each.max_rounds:
                 continue
             load = each.load
             for arm in each.arms:

@@ -29,8 +29,8 @@ class Server:
             "LOG_LEVEL": "WARNING",
             "NODE_ENV": "production",
             "DJANGO_SETTINGS_MODULE": (
-                "benchmarks.stock_settings"
-                if arm.has_stock_settings
+                "benchmarks.default_settings"
+                if arm.has_default_settings
                 else "benchmarks.open_settings"
             ),
         }

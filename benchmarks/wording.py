@@ -56,6 +56,12 @@ def bullets(sentences: Iterable[str]) -> str:
     return "\n".join(f"* {sentence}" for sentence in sentences)
 
 
+def as_much(values: Sequence[float]) -> str:
+    """How much something costs compared with another, if it was so many times as much."""
+    times = ratio(values)
+    return "as much as" if times == "1" else f"{times} times as much as"
+
+
 def as_fast(values: Sequence[float]) -> str:
     """How fast something is compared with another, if it did so many times as much a second."""
     if 0.9 <= median(values) <= 1.1:

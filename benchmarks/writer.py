@@ -35,7 +35,7 @@ class Writer:
         self._number = 0
 
     def start(self, changes: int, a_second: float) -> bytes:
-        """Begin to write; answers with the day of the last order."""
+        """Begin to write; return the day of the last order."""
         self._pipe.send((self._number + 1, changes, 1 / a_second))
         self._number += changes
         return _day(self._number)
@@ -45,7 +45,7 @@ class Writer:
         return self._pipe.poll()
 
     def changes(self) -> list[Change]:
-        """Wait for the end, and answer with what was committed."""
+        """Wait for the end, and return what was committed."""
         changes: list[Change] | Exception = self._pipe.recv()
         if isinstance(changes, Exception):
             raise changes

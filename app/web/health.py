@@ -14,7 +14,7 @@ TIMEOUT_SECONDS = 2.0
 
 
 def routes(feed: Feed) -> list[Route]:
-    """`/health/live` is 200 while the event loop turns, `/health/ready` while all else works."""
+    """`/health/live` is 200 while the event loop runs, `/health/ready` while all else works."""
 
     async def live(_: Request) -> JSONResponse:
         return JSONResponse({"status": "live"})

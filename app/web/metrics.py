@@ -56,7 +56,7 @@ def _measure(engine: Engine, feed: Feed, live: Live, clients: Clients) -> Iterat
     sent = clients.sent
     yield Metric("connections", "Open WebSockets and event streams.", len(clients))
     yield Metric("subscribers", "Subscriptions of all clients.", subscribers)
-    yield Metric("sources", "Distinct subscriptions, each with its own source.", len(sources))
+    yield Metric("sources", "Sources: equal subscriptions share one.", len(sources))
     yield Metric("executions_total", "Operations and results executed.", engine.executions)
     yield Metric("messages_total", "Messages sent to clients.", sent)
     yield Metric("documents", "Parsed documents in the cache.", len(engine.documents))

@@ -29,11 +29,11 @@ def schema_with(source: Any) -> GraphQLSchema:
     return make_executable_schema(TYPES, [day, subscription, query])
 
 
-def stock_orders() -> QuerySet[Order]:
+def plain_orders() -> QuerySet[Order]:
     """Django's own queryset, where the model's manager has this project's."""
     return QuerySet(Order).select_related("user")
 
 
 async def resolve_orders(_: None, __: Any, first: int) -> list[Order]:
     """The newest orders, by Django's own async iteration."""
-    return [order async for order in stock_orders().order_by("-id")[:first]]
+    return [order async for order in plain_orders().order_by("-id")[:first]]

@@ -12,7 +12,7 @@ from ariadne.asgi import GraphQL  # noqa: E402
 from starlette.applications import Starlette  # noqa: E402
 from starlette.routing import Route, WebSocketRoute  # noqa: E402
 
-from benchmarks.apps.article import schema_with, stock_orders  # noqa: E402
+from benchmarks.apps.article import plain_orders, schema_with  # noqa: E402
 from orders.models import Order  # noqa: E402
 
 
@@ -20,7 +20,7 @@ async def poll(_: None, __: Any) -> AsyncGenerator[Order | None, None]:
     """Read the newest order each second."""
     while True:
         await asyncio.sleep(1)
-        yield await stock_orders().alast()
+        yield await plain_orders().alast()
 
 
 graphql = GraphQL(schema_with(poll))

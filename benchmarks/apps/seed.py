@@ -13,7 +13,7 @@ from channels.db import database_sync_to_async  # noqa: E402
 from channels.routing import URLRouter  # noqa: E402
 from django.urls import path  # noqa: E402
 
-from benchmarks.apps.article import schema_with, stock_orders  # noqa: E402
+from benchmarks.apps.article import plain_orders, schema_with  # noqa: E402
 from orders.models import Order  # noqa: E402
 
 
@@ -21,7 +21,7 @@ async def poll(_: None, __: Any) -> AsyncGenerator[Order | None, None]:
     """Read the newest order each second."""
     while True:
         await asyncio.sleep(1)
-        yield await database_sync_to_async(lambda: stock_orders().last())()
+        yield await database_sync_to_async(lambda: plain_orders().last())()
 
 
 application = URLRouter(

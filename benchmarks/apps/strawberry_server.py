@@ -15,7 +15,7 @@ from starlette.routing import Route, WebSocketRoute  # noqa: E402
 from strawberry.asgi import GraphQL  # noqa: E402
 from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL  # noqa: E402
 
-from benchmarks.apps.article import stock_orders  # noqa: E402
+from benchmarks.apps.article import plain_orders  # noqa: E402
 from benchmarks.apps.newest import lifespan, newest  # noqa: E402
 from orders.models import Order  # noqa: E402
 
@@ -47,7 +47,7 @@ class Query:
     @strawberry_django.field
     def get_orders(self, first: int = 50) -> list[OrderType]:
         """The newest orders."""
-        orders: Any = stock_orders().order_by("-id")[:first]
+        orders: Any = plain_orders().order_by("-id")[:first]
         return orders  # type: ignore[no-any-return]
 
 
