@@ -19,6 +19,8 @@ STOP_SECONDS = 15
 class Server:
     """`uvicorn asgi:application` while the context lasts, with settings as in the environment."""
 
+    application = "asgi:application"
+    python = sys.executable
     arguments: tuple[str, ...] = ()
     ready_path = "/health/ready"
 
@@ -72,7 +74,7 @@ class Server:
 
     def start(self) -> None:
         """Start, and wait until the server is ready. Raises RuntimeError with its log."""
-        command = [sys.executable, "-m", "uvicorn", "asgi:application", "--port", str(self.port)]
+        command = [self.python, "-m", "uvicorn", self.application, "--port", str(self.port)]
         command += ["--timeout-graceful-shutdown", "3", *self.arguments]
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(

@@ -1,4 +1,4 @@
 """Django's ORM, awaited: a package that knows nothing of the project around it.
 
-`ENGINE = "app.database"` names it in the settings; `docs/async-orm.md` explains it.
+The setting `ENGINE` of a database names it; `docs/async-orm.md` explains it.
 """

@@ -1,4 +1,4 @@
-"""What `ENGINE = "app.database"` names: Django's PostgreSQL engine, and its twin in the bridge."""
+"""The engine that `ENGINE` names: Django's for PostgreSQL, and its twin for use in greenlets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from django.db.backends.postgresql import base as postgresql
 from django.db.utils import DatabaseErrorWrapper, load_backend
 from django.utils.connection import ConnectionProxy
 
-from app.database.bridge import is_inside
+from .greenlets import is_inside
 
 
 class DatabaseWrapper(postgresql.DatabaseWrapper):
@@ -47,10 +47,10 @@ HELPERS = ("client", "creation", "features", "introspection", "ops", "validation
 
 
 class BridgedWrapper(DatabaseWrapper):
-    """The same engine inside the bridge: its connections come from the event loop's pool.
+    """The same engine inside a greenlet: its connections come from the event loop's pool.
 
-    One lives as long as one call or transaction. It is made by `lease`, never by Django, and is of
-    use only inside the bridge: elsewhere its methods raise `SynchronousOnlyOperation`.
+    One lives as long as one call or transaction. Its maker is `greenlet_executor`, never Django. It
+    is of use only inside a greenlet: elsewhere its methods raise `SynchronousOnlyOperation`.
     """
 
     pool: Any = None  # set by the maker; Django's own code takes from it and gives back
@@ -142,7 +142,7 @@ class BridgedWrapper(DatabaseWrapper):
         self._configure_timezone(self.connection)
 
     def validate_thread_sharing(self) -> None:
-        """Accept every use: the connection itself awaits, which fails outside the bridge."""
+        """Accept every use: the connection itself awaits, which fails outside a greenlet."""
 
 
 def _safe_inside(name: str) -> Callable[..., Any]:

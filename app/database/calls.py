@@ -1,4 +1,4 @@
-"""Await synchronous ORM code: in the bridge on our engine, in a thread on any other."""
+"""Await synchronous ORM code: in a greenlet on our engine, in a thread on any other."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import ParamSpec, TypeVar
 
 from django.db import DEFAULT_DB_ALIAS
 
-from app.database import (
-    nested,  # noqa: F401  # it teaches asgiref about the bridge
+from . import (
+    nested,  # noqa: F401  # it teaches asgiref about greenlets
     scope,
 )
-from app.database.base import BridgedWrapper, is_bridged
-from app.database.lease import BridgedLease, everything, nothing, transactions
-from app.database.scope import Lease, Scope
-from app.database.stock import StockLease, is_below_sync_code
-from app.database.threads import ThreadLease, opened_threads
+from .base import is_bridged
+from .django_executor import DjangoExecutor, is_below_sync_code
+from .greenlet_executor import GreenletExecutor
+from .scope import ConnectionScope, Executor, Keep
+from .threads import ThreadExecutor, opened_threads
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -25,9 +25,9 @@ T = TypeVar("T")
 async def run(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Await `function(*args, **kwargs)`, synchronous ORM code, without blocking the event loop.
 
-    The engine of the default database decides where it runs. In the bridge, databases of another
+    The engine of the default database decides where it runs. In a greenlet, databases of another
     engine raise `SynchronousOnlyOperation`; `call` takes the alias of a database to decide by.
-    Whatever else `function` waits for or computes, in the bridge it stops the event loop: hash
+    Whatever else `function` waits for or computes, in a greenlet it stops the event loop: hash
     passwords in a thread.
     """
     return await call(DEFAULT_DB_ALIAS, function, *args, **kwargs)
@@ -35,36 +35,39 @@ async def run(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 
 async def call(alias: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Await `function(*args, **kwargs)`, synchronous ORM code that uses the database `alias`."""
-    around = scope.current(alias)
-    if around is not None:
-        return await around.call(function, *args, **kwargs)
-    lease = await lease_for(alias)
+    outer = scope.current(alias)
+    if outer is not None:
+        return await outer.call(function, *args, **kwargs)
+    executor = await executor_for(alias)
     try:
-        return await lease.call(function, *args, **kwargs)
+        return await executor.call(function, *args, **kwargs)
     finally:
-        await lease.close()
+        await executor.close()
 
 
 @asynccontextmanager
-async def connections_for(alias: str) -> AsyncIterator[Scope | Lease]:
+async def connections_for(alias: str) -> AsyncIterator[ConnectionScope | Executor]:
     """Within the block, calls share a connection to `alias`: the transaction's, or one borrowed."""
-    around = scope.current(alias)
-    if around is not None and around.lease.holds(alias):
-        yield around
+    outer = scope.current(alias)
+    if outer is not None and outer.executor.holds(alias):
+        yield outer
         return
-    lease = await lease_for(alias, keeps=everything)
+    executor = await executor_for(alias, keep=Keep.EVERYTHING)
     try:
-        yield lease
+        yield executor
     finally:
-        await lease.close()
+        await executor.close()
 
 
-async def lease_for(alias: str, keeps: Callable[[BridgedWrapper], bool] = nothing) -> Lease:
-    """Return connections of your own, for `alias` and the databases that share its engine."""
+async def executor_for(alias: str, keep: Keep = Keep.NOTHING) -> Executor:
+    """Return an executor with database connections of its own.
+
+    It serves `alias` and the databases that share its engine.
+    """
     if is_below_sync_code():
-        return StockLease(keeps is transactions)
+        return DjangoExecutor(keep is Keep.TRANSACTIONS)
     if is_bridged(alias):
-        return BridgedLease(keeps)
+        return GreenletExecutor(keep)
     if (threads := opened_threads()) is None:
-        return StockLease(keeps is transactions)
-    return ThreadLease(threads, await threads.borrow(), is_lasting=keeps is not nothing)
+        return DjangoExecutor(keep is Keep.TRANSACTIONS)
+    return ThreadExecutor(threads, await threads.borrow(), is_lasting=keep is not Keep.NOTHING)

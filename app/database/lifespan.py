@@ -7,10 +7,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from django.db import connections
 
-from app.database.base import is_bridged
-from app.database.pools import open_pools, pool_statistics
-from app.database.statistics import Statistics
-from app.database.threads import can_use_threads, open_threads, opened_threads
+from .base import is_bridged
+from .limiter import Statistics
+from .pools import open_pools, pool_statistics
+from .threads import can_use_threads, open_threads, opened_threads
 
 
 @asynccontextmanager

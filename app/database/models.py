@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.db import models, router
 
-from app.database.calls import call, connections_for
+from .calls import call, connections_for
 
 M_co = TypeVar("M_co", bound=models.Model, covariant=True)
 
@@ -21,10 +21,10 @@ MODEL = "adelete arefresh_from_db asave"
 RELATED_MANAGER = "aadd aclear acreate aget_or_create aremove aset aupdate_or_create"
 
 
-def awaited(name: str, stock: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
+def awaited(name: str, own: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
     """The method `name`, which awaits its synchronous twin."""
 
-    @wraps(stock)
+    @wraps(own)
     async def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         return await call(_alias(self, kwargs), getattr(self, name[1:]), *args, **kwargs)
 
@@ -44,9 +44,9 @@ def await_in_related_managers(manager_class: Any) -> None:
     def init_subclass(cls: Any, /, **kwargs: Any) -> None:
         super(manager_class, cls).__init_subclass__(**kwargs)
         for name in RELATED_MANAGER.split():
-            stock = cls.__dict__.get(name)
-            if stock is not None and stock.__module__.startswith("django."):
-                setattr(cls, name, awaited(name, stock))
+            own = cls.__dict__.get(name)
+            if own is not None and own.__module__.startswith("django."):
+                setattr(cls, name, awaited(name, own))
 
     manager_class.__init_subclass__ = classmethod(init_subclass)
 
@@ -86,7 +86,7 @@ class QuerySet(models.QuerySet[M_co]):
     async def aiterator(self, chunk_size: int = 2000) -> AsyncIterator[M_co]:
         """Iterate over the results, `chunk_size` rows in memory at a time.
 
-        A connection, or the transaction around, is in use until the iterator is closed: leave it
+        A connection, or the transaction outer, is in use until the iterator is closed: leave it
         early only inside `contextlib.aclosing`.
         """
         if chunk_size <= 0:

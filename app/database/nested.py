@@ -1,8 +1,8 @@
-"""Async code in the midst of a call: `async_to_sync` inside the bridge, and what that code calls.
+"""Async code in the midst of a call: `async_to_sync` inside the call, and what that code calls.
 
-Django calls async signal receivers this way. Stock, they run on the event loop while the thread of
-the ORM waits, and their own `a…` calls come back to that thread and so to its transaction. Here
-there is no thread: they are awaited, and come back to the connections of the call.
+Django calls async signal receivers this way. With Django's own engines they run on the event loop
+while the thread of the ORM waits, and their own `a…` calls come back to that thread and so to its
+transaction. Here there is no thread: they are awaited, and come back to the call's connections.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from typing import Any, ParamSpec, TypeVar
 from asgiref.sync import AsyncToSync, SyncToAsync
 from greenlet import getcurrent
 
-from app.database import scope
-from app.database.bridge import Bridge, Outside
-from app.database.lease import BridgedLease
-from app.database.scope import Scope
+from . import scope
+from .greenlet_executor import GreenletExecutor
+from .greenlets import CallGreenlet, Outside
+from .scope import ConnectionScope
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class BridgeExecutor(Executor):
+class ReentrantExecutor(Executor):
     """What asgiref's `sync_to_async` finds in place of the thread that waits: the same call."""
 
-    def __init__(self, inner: Scope) -> None:
+    def __init__(self, inner: ConnectionScope) -> None:
         self._inner = inner
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -72,30 +72,30 @@ def _keep_main_loop(function: Callable[..., T], args: tuple[Any, ...], kwargs: d
         noted.update(before)
 
 
-def await_within(bridge: Bridge, awaitable: Awaitable[T]) -> T:
+def await_within(call: CallGreenlet, awaitable: Awaitable[T]) -> T:
     """Await in mid-call; calls made meanwhile run on the connections of the call too."""
-    lease: BridgedLease = bridge.lease
-    inner = Scope(lease.nested())
-    executor = BridgeExecutor(inner)
+    outer: GreenletExecutor = call.executor
+    inner = ConnectionScope(outer.nested())
+    reentrant = ReentrantExecutor(inner)
     before = getattr(AsyncToSync.executors, "current", None)
     scope.enter(inner)
-    AsyncToSync.executors.current = executor
+    AsyncToSync.executors.current = reentrant
     try:
-        return bridge.suspend(Outside(awaitable))  # type: ignore[no-any-return]
+        return call.suspend(Outside(awaitable))  # type: ignore[no-any-return]
     finally:
         AsyncToSync.executors.current = before
         scope.leave(inner)
-        executor.shutdown()
+        reentrant.shutdown()
 
 
 _async_to_sync = AsyncToSync.__call__
 
 
 def _call(self: AsyncToSync[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Await inside the bridge, where asgiref could only refuse."""
-    bridge = getcurrent()
-    if isinstance(bridge, Bridge) and bridge.lease is not None:
-        return await_within(bridge, self.awaitable(*args, **kwargs))
+    """Await inside the call, where asgiref could only refuse."""
+    call = getcurrent()
+    if isinstance(call, CallGreenlet) and call.executor is not None:
+        return await_within(call, self.awaitable(*args, **kwargs))
     return _async_to_sync(self, *args, **kwargs)
 
 

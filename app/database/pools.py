@@ -11,11 +11,10 @@ from typing import Any
 from django.db import connections
 from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
-from app.database.base import BridgedWrapper, is_bridged
-from app.database.bridge import cross, finish, wait
-from app.database.connection import Connection, Face
-from app.database.slots import Slots
-from app.database.statistics import Statistics
+from .adapter import Adapter, Connection
+from .base import BridgedWrapper, is_bridged
+from .greenlets import await_in_greenlet, finish, run_in_greenlet
+from .limiter import CapacityLimiter, Statistics
 
 # Of Django's `OPTIONS["pool"]`, what holds for an async pool as well: no callbacks, no classes.
 _OPTIONS = {
@@ -29,8 +28,8 @@ RECONNECT_SECONDS = 0.25
 _open: dict[asyncio.AbstractEventLoop, dict[str, Pool]] = {}
 
 
-class Source:
-    """Connects anew for each lease and closes after it: what there is outside `open_pools`."""
+class Connector:
+    """Connects anew for each executor and closes after it: what there is outside `open_pools`."""
 
     def __init__(self, alias: str) -> None:
         self.alias = alias
@@ -49,8 +48,8 @@ class Source:
         return wrapper
 
     async def _configure(self, connection: Connection) -> None:
-        connection.face = Face(connection, self._cursor_factory)
-        await cross(self._template._configure_connection, connection.face)
+        connection.adapter = Adapter(connection, self._cursor_factory)
+        await run_in_greenlet(self._template._configure_connection, connection.adapter)
 
     async def _connect(self) -> Connection:
         connection = await Connection.connect(**self._connect_options)
@@ -61,23 +60,23 @@ class Source:
             raise
         return connection
 
-    # What Django calls, inside the bridge.
+    # What Django calls, inside a greenlet.
 
     def open(self) -> None:
         """Do nothing: whoever made this has opened it."""
 
-    def getconn(self) -> Face:
+    def getconn(self) -> Adapter:
         """Borrow a connection."""
-        face = wait(self._connect()).face
-        face._pool = self  # type: ignore[assignment]  # where `_close` gives it back
-        return face
+        adapter = await_in_greenlet(self._connect()).adapter
+        adapter._pool = self  # type: ignore[assignment]  # where `_close` gives it back
+        return adapter
 
-    def putconn(self, face: Face) -> None:
+    def putconn(self, adapter: Adapter) -> None:
         """Take a connection back."""
-        face.drop(lambda: None)
+        adapter.drop(lambda: None)
 
 
-class Pool(Source):
+class Pool(Connector):
     """The pool of one database on one event loop, sized by Django's own `OPTIONS["pool"]`."""
 
     def __init__(self, alias: str) -> None:
@@ -96,8 +95,8 @@ class Pool(Source):
             reconnect_timeout=RECONNECT_SECONDS,
             **{name: value for name, value in options.items() if name in _OPTIONS},
         )
-        # The pool's own line costs a task for each who waits, until Python 3.12.
-        self._slots = Slots(
+        # The pool's own queue costs a task for each who waits, until Python 3.12.
+        self._limiter = CapacityLimiter(
             self.connections.max_size, self.connections.timeout, options.get("max_waiting", 0)
         )
 
@@ -124,47 +123,47 @@ class Pool(Source):
         if pool.get_stats().get("requests_waiting"):
             await pool.check()  # which lets it grow
 
-    def getconn(self) -> Face:
+    def getconn(self) -> Adapter:
         """Borrow a connection."""
         try:
-            connection = wait(self._borrow())
+            connection = await_in_greenlet(self._borrow())
         except (TimeoutError, PoolTimeout) as error:
-            seconds = f" within {self._slots.timeout_seconds:g} s"
+            seconds = f" within {self._limiter.timeout_seconds:g} s"
             raise PoolTimeout(self._why_none(seconds)) from error
         except asyncio.QueueFull as error:
             raise TooManyRequests(self._why_none()) from error
         self._lent += 1
-        connection.face._pool = self  # type: ignore[assignment]
-        return connection.face
+        connection.adapter._pool = self  # type: ignore[assignment]
+        return connection.adapter
 
-    def putconn(self, face: Face) -> None:
+    def putconn(self, adapter: Adapter) -> None:
         """Take a connection back."""
         self._lent -= 1
-        connection = face.owner
+        connection = adapter.owner
         connection.alive_at = monotonic()
         if connection.is_idle():
             self._put_back(connection)
         else:
             # Left in a transaction or in mid-statement. Cleaning up takes time in which a
             # cancellation would lose the connection; the pool replaces a closed one.
-            face.drop(lambda: self._put_back(connection))
+            adapter.drop(lambda: self._put_back(connection))
 
     def _put_back(self, connection: Connection) -> None:
         # The pool may wait for its lock; a cancellation then would lose the connection.
         try:
             finish(self.connections.putconn(connection), self._returning)
         finally:
-            self._slots.give_back()
+            self._limiter.release()
 
     async def _borrow(self) -> Connection:
-        deadline = monotonic() + self._slots.timeout_seconds
+        deadline = monotonic() + self._limiter.timeout_seconds
         task = asyncio.current_task()
         cancelled = task.cancelling() if task else 0
-        await self._slots.take()
+        await self._limiter.acquire()
         try:
             connection = await self.connections.getconn(deadline - monotonic())
         except BaseException:
-            self._slots.give_back()
+            self._limiter.release()
             raise
         if task and task.cancelling() > cancelled:
             # Until Python 3.12, wait_for() loses a cancellation that comes with the result:
@@ -186,13 +185,13 @@ class Pool(Source):
 
     def statistics(self) -> Statistics:
         """How the pool stands now, and what it counted since it was opened."""
-        slots, counted = self._slots, self.connections.get_stats()
+        slots, counted = self._limiter, self.connections.get_stats()
         return Statistics(
             name=self.alias,
             max_size=slots.size,
             size=counted.get("pool_size", 0),
             idle=counted.get("pool_available", 0),
-            # In line, or for a new connection.
+            # In the queue, or for a new connection.
             waiting=slots.waiting + counted.get("requests_waiting", 0),
             requests=slots.requests,
             queued=slots.queued + counted.get("requests_queued", 0),
@@ -218,11 +217,13 @@ async def open_pools() -> AsyncIterator[None]:
             del _open[loop]
 
 
-def sources() -> Iterable[Source]:
+def connectors() -> Iterable[Connector]:
     """Where the connections of the running event loop come from, one for each database."""
     pools = _open.get(asyncio.get_running_loop())
     return (
-        pools.values() if pools else [Source(alias) for alias in connections if is_bridged(alias)]
+        pools.values()
+        if pools
+        else [Connector(alias) for alias in connections if is_bridged(alias)]
     )
 
 

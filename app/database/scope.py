@@ -5,16 +5,28 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextvars import ContextVar
+from enum import Enum, auto
 from typing import Any, Protocol, TypeVar
 
 from django.db.transaction import TransactionManagementError
 
 T = TypeVar("T")
 
-TURN_SECONDS = 10.0
+LOCK_TIMEOUT_SECONDS = 10.0
 
 
-class Lease(Protocol):
+class Keep(Enum):
+    """Which database connections an executor keeps after a call."""
+
+    NOTHING = auto()
+    """None, for a single call."""
+    TRANSACTIONS = auto()
+    """Those with a transaction under way."""
+    EVERYTHING = auto()
+    """All, for an iteration, whose cursor lives on one."""
+
+
+class Executor(Protocol):
     """Connections, and the one place where calls on them run: a greenlet or a thread."""
 
     def serves(self, alias: str) -> bool:
@@ -30,24 +42,24 @@ class Lease(Protocol):
         """Give everything back; what is not committed is rolled back."""
 
 
-class Scope:
+class ConnectionScope:
     """One `async with atomic()` block, known to its task and to the tasks started in it.
 
-    Calls take turns. A nested block has its parent's turn for as long as it lasts, so that what
-    sibling tasks do can never fall into each other's savepoints.
+    Calls run one at a time. A nested block holds its parent's lock for as long as it lasts, so that
+    what sibling tasks do can never fall into each other's savepoints.
     """
 
-    def __init__(self, lease: Lease, around: Scope | None = None) -> None:
-        self.lease = lease
-        self.around = around  # of the same transaction
-        self.parent: Scope | None = None  # of the same context
+    def __init__(self, executor: Executor, outer: ConnectionScope | None = None) -> None:
+        self.executor = executor
+        self.outer = outer  # of the same transaction
+        self.parent: ConnectionScope | None = None  # of the same context
         self.is_open = True
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
     def has_lost_its_transaction(self) -> bool:
         """Whether a block around this one was left before it, by another task."""
-        around = self.around
-        return around is not None and (not around.is_open or around.has_lost_its_transaction())
+        outer = self.outer
+        return outer is not None and (not outer.is_open or outer.has_lost_its_transaction())
 
     def check(self) -> None:
         """Raise unless the transaction goes on."""
@@ -58,71 +70,73 @@ class Scope:
             )
 
     async def call(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-        """Run `function` on the connections of this scope when its turn has come."""
-        await self.take_turn()
+        """Run `function` on the connections of this scope once no other call does."""
+        await self.acquire()
         try:
-            return await self.lease.call(function, *args, **kwargs)
+            return await self.executor.call(function, *args, **kwargs)
         finally:
-            self.end_turn()
+            self.release()
 
-    async def take_turn(self) -> None:
+    async def acquire(self) -> None:
         """Wait until no other task uses this scope."""
-        if self._turn.locked():
+        if self._lock.locked():
             await self._queue()
         else:
-            await self._turn.acquire()
+            await self._lock.acquire()
         try:
             self.check()
         except TransactionManagementError:
-            self.end_turn()
+            self.release()
             raise
 
     async def _queue(self) -> None:
         try:
-            async with asyncio.timeout(TURN_SECONDS):
-                await self._turn.acquire()
+            async with asyncio.timeout(LOCK_TIMEOUT_SECONDS):
+                await self._lock.acquire()
         except TimeoutError:
             raise TransactionManagementError(
-                f"Another task has used this transaction for {TURN_SECONDS:g} s. Tasks in one "
-                "atomic() block take turns; none may wait, inside a nested block, for a task "
+                f"Another task has used this transaction for {LOCK_TIMEOUT_SECONDS:g} s. Tasks in "
+                "one atomic() block take turns; none may wait, inside a nested block, for a task "
                 "that was started outside of it."
             ) from None
 
-    def end_turn(self) -> None:
+    def release(self) -> None:
         """Let the next task use this scope."""
-        self._turn.release()
+        self._lock.release()
 
 
-_innermost: ContextVar[Scope | None] = ContextVar("innermost atomic() block", default=None)
+_innermost: ContextVar[ConnectionScope | None] = ContextVar(
+    "innermost atomic() block", default=None
+)
 
 
-def current(alias: str) -> Scope | None:
+def current(alias: str) -> ConnectionScope | None:
     """The innermost scope around the caller, still open, where calls on `alias` belong."""
     scope = _innermost.get()
-    while scope is not None and not (scope.is_open and scope.lease.serves(alias)):
+    while scope is not None and not (scope.is_open and scope.executor.serves(alias)):
         scope = scope.parent
     if scope is not None:
         scope.check()
     return scope
 
 
-def innermost() -> Scope | None:
+def innermost() -> ConnectionScope | None:
     """The scope that this context entered last."""
     return _innermost.get()
 
 
-def enter(scope: Scope) -> None:
+def enter(scope: ConnectionScope) -> None:
     """Make `scope` the innermost: calls in this context and in new tasks belong to it."""
     scope.parent = _innermost.get()
     _innermost.set(scope)
 
 
-def restore(scope: Scope | None) -> None:
+def restore(scope: ConnectionScope | None) -> None:
     """Make `scope` the innermost again: another context, copied back, may have changed it."""
     _innermost.set(scope)
 
 
-def leave(scope: Scope) -> None:
+def leave(scope: ConnectionScope) -> None:
     """End `scope`: calls of this context belong where they did before."""
     scope.is_open = False
     _innermost.set(scope.parent)

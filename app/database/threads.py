@@ -11,12 +11,11 @@ from typing import Any, TypeVar
 from asgiref.sync import sync_to_async
 from django.db import OperationalError, connections
 
-from app.database import scope
-from app.database.base import is_bridged
-from app.database.debugging import Debugging
-from app.database.slots import Slots
-from app.database.statistics import Statistics
-from app.database.stock import run_in_this_thread
+from . import scope
+from .base import is_bridged
+from .debugging import Debugging
+from .django_executor import run_in_this_thread
+from .limiter import CapacityLimiter, Statistics
 
 T = TypeVar("T")
 
@@ -41,18 +40,18 @@ class Threads:
 
     def __init__(self, size: int, timeout_seconds: float) -> None:
         self._loop = asyncio.get_running_loop()
-        self._slots = Slots(size, timeout_seconds)
+        self._limiter = CapacityLimiter(size, timeout_seconds)
         self._workers = [Worker() for _ in range(size)]
         self._idle = self._workers.copy()
 
     async def borrow(self) -> Worker:
         """Return a thread that nobody uses."""
         try:
-            await self._slots.take()
+            await self._limiter.acquire()
         except TimeoutError:
             raise OperationalError(
-                f"No thread for the database within {self._slots.timeout_seconds:g} s: all "
-                f"{len(self._workers)} are in use; {self._slots.waiting} others wait."
+                f"No thread for the database within {self._limiter.timeout_seconds:g} s: all "
+                f"{len(self._workers)} are in use; {self._limiter.waiting} others wait."
             ) from None
         return self._idle.pop()
 
@@ -67,7 +66,7 @@ class Threads:
 
     def _lend_on(self, worker: Worker) -> None:
         self._idle.append(worker)
-        self._slots.give_back()
+        self._limiter.release()
 
     def close(self) -> None:
         """Wait for the running calls, then close the threads' connections."""
@@ -84,15 +83,15 @@ class Threads:
             max_size=len(self._workers),
             size=sum(worker.latest is not None for worker in self._workers),
             idle=len(self._idle),
-            waiting=self._slots.waiting,
-            requests=self._slots.requests,
-            queued=self._slots.queued,
-            errors=self._slots.errors,
-            wait_seconds=self._slots.wait_seconds,
+            waiting=self._limiter.waiting,
+            requests=self._limiter.requests,
+            queued=self._limiter.queued,
+            errors=self._limiter.errors,
+            wait_seconds=self._limiter.wait_seconds,
         )
 
 
-class ThreadLease:
+class ThreadExecutor:
     """A thread with its connections, for one call, one iteration or one transaction."""
 
     def __init__(self, threads: Threads, worker: Worker, *, is_lasting: bool) -> None:
@@ -111,11 +110,11 @@ class ThreadLease:
     async def call(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """Run `function` in the thread.
 
-        When cancelled, a single call goes on unattended, as in stock Django; a lasting lease
-        waits for its end, so that the order of its calls stays known.
+        When cancelled, a single call goes on unattended, as with the default engine; a lasting
+        executor waits for its end, so that the order of its calls stays known.
         """
         run = sync_to_async(self._run, thread_sensitive=False, executor=self._worker)
-        around = scope.innermost()
+        outer = scope.innermost()
         try:
             return await run(Debugging.of_this_context(), function, args, kwargs)
         except asyncio.CancelledError:
@@ -123,7 +122,7 @@ class ThreadLease:
                 await asyncio.wait([asyncio.wrap_future(self._worker.latest)])
             raise
         finally:
-            scope.restore(around)  # when cancelled, asgiref copies the context of mid-call
+            scope.restore(outer)  # when cancelled, asgiref copies the context of mid-call
 
     async def close(self) -> None:
         """Lend the thread on; a transaction still under way is rolled back."""

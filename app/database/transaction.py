@@ -12,24 +12,27 @@ from typing import Any, TypeVar, overload
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from app.database import debugging, scope
-from app.database.calls import lease_for
-from app.database.lease import transactions
-from app.database.scope import Lease, Scope
+from . import debugging, scope
+from .calls import executor_for
+from .scope import ConnectionScope, Executor, Keep
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Block(Scope):
+class AtomicBlock(ConnectionScope):
     """The scope of one `async with atomic()`, and what to restore when it ends."""
 
     def __init__(
-        self, atomic: Atomic, lease: Lease, around: Scope | None, wrapper: BaseDatabaseWrapper
+        self,
+        atomic: Atomic,
+        executor: Executor,
+        outer: ConnectionScope | None,
+        wrapper: BaseDatabaseWrapper,
     ) -> None:
-        super().__init__(lease, around)
+        super().__init__(executor, outer)
         self.atomic = atomic
-        self.outer = debugging.initialized().get(atomic.alias)
-        self._sharing = debugging.shared(self.outer, wrapper)
+        self.outer_wrapper = debugging.initialized().get(atomic.alias)
+        self._sharing = debugging.shared(self.outer_wrapper, wrapper)
         self._sharing.__enter__()
         connections[atomic.alias] = wrapper  # so that transaction.on_commit() finds it
 
@@ -37,11 +40,11 @@ class Block(Scope):
         """Let what is around this block go on."""
         scope.leave(self)
         self._sharing.__exit__(None, None, None)
-        if self.outer is not None:
-            connections[self.atomic.alias] = self.outer
+        if self.outer_wrapper is not None:
+            connections[self.atomic.alias] = self.outer_wrapper
         else:
             del connections[self.atomic.alias]
-        await _release(self.lease, self.around)
+        await _release(self.executor, self.outer)
 
 
 class Atomic(transaction.Atomic):
@@ -57,20 +60,20 @@ class Atomic(transaction.Atomic):
         return self.using or DEFAULT_DB_ALIAS
 
     async def __aenter__(self) -> None:
-        around = scope.current(self.alias)
-        if around is None:
-            lease = await lease_for(self.alias, keeps=transactions)
+        outer = scope.current(self.alias)
+        if outer is None:
+            executor = await executor_for(self.alias, keep=Keep.TRANSACTIONS)
         else:
-            await around.take_turn()
-            lease = around.lease
+            await outer.acquire()
+            executor = outer.executor
         try:
-            wrapper = await self._begin(lease)
+            wrapper = await self._begin(executor)
         except BaseException:
-            await _release(lease, around)
+            await _release(executor, outer)
             raise
-        scope.enter(Block(self, lease, around, wrapper))
+        scope.enter(AtomicBlock(self, executor, outer, wrapper))
 
-    async def _begin(self, lease: Lease) -> BaseDatabaseWrapper:
+    async def _begin(self, executor: Executor) -> BaseDatabaseWrapper:
         begun: list[BaseDatabaseWrapper] = []
 
         def begin() -> None:
@@ -78,10 +81,10 @@ class Atomic(transaction.Atomic):
             begun.append(connections[self.alias])
 
         try:
-            await lease.call(begin)
+            await executor.call(begin)
         except BaseException as error:
             if begun:  # a thread finishes even when its caller is cancelled
-                await lease.call(self.__exit__, type(error), error, None)
+                await executor.call(self.__exit__, type(error), error, None)
             raise
         return begun[0]
 
@@ -92,25 +95,25 @@ class Atomic(transaction.Atomic):
         traceback: TracebackType | None,
     ) -> None:
         block = scope.innermost()
-        if not isinstance(block, Block) or block.atomic is not self:
+        if not isinstance(block, AtomicBlock) or block.atomic is not self:
             raise RuntimeError("An atomic() block must be left in the task that entered it.")
         try:
-            await block.take_turn()
+            await block.acquire()
         except (asyncio.CancelledError, transaction.TransactionManagementError) as failure:
             # Another task still uses the transaction, or has ended it.
             await self._give_up(block, failure)
             raise
         try:
-            await block.lease.call(self.__exit__, error_type, error, traceback)
+            await block.executor.call(self.__exit__, error_type, error, traceback)
         finally:
-            block.end_turn()
+            block.release()
             await block.close()
 
-    async def _give_up(self, block: Block, failure: BaseException) -> None:
+    async def _give_up(self, block: AtomicBlock, failure: BaseException) -> None:
         try:
             if not block.has_lost_its_transaction():
                 # On a connection in use this cannot roll back, and drops it.
-                await block.lease.call(self.__exit__, type(failure), failure, None)
+                await block.executor.call(self.__exit__, type(failure), failure, None)
         finally:
             await block.close()
 
@@ -130,11 +133,11 @@ class Atomic(transaction.Atomic):
         return call  # type: ignore[return-value]
 
 
-async def _release(lease: Lease, around: Scope | None) -> None:
-    if around is None:
-        await lease.close()
+async def _release(executor: Executor, outer: ConnectionScope | None) -> None:
+    if outer is None:
+        await executor.close()
     else:
-        around.end_turn()
+        outer.release()
 
 
 @overload

@@ -1,4 +1,4 @@
-"""Run Django's own tests on this engine, all through the bridge, and compare with the stock one.
+"""Run Django's own tests on this engine, all in greenlets, and compare with the stock one.
 
     python -m tests.database.django_suite CHECKOUT [LABEL ...]
 
@@ -130,24 +130,25 @@ def await_everywhere() -> None:
     ours.await_in_related_managers(BaseManager)
 
 
-def inside_the_bridge(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` in one call through the bridge, on one connection for each database."""
-    from app.database.lease import BridgedLease, everything
+def in_greenlets(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` in one call of a greenlet, on one connection for each database."""
+    from app.database.greenlet_executor import GreenletExecutor
     from app.database.pools import open_pools
+    from app.database.scope import Keep
 
-    async def cross(*args: Any, **kwargs: Any) -> Any:
+    async def run_in_greenlet(*args: Any, **kwargs: Any) -> Any:
         async with open_pools():
-            lease = BridgedLease(everything)
+            executor = GreenletExecutor(Keep.EVERYTHING)
             try:
-                return await lease.call(function, *args, **kwargs)
+                return await executor.call(function, *args, **kwargs)
             finally:
-                await lease.close()
+                await executor.close()
 
     def call(*args: Any, **kwargs: Any) -> Any:
         from django.db import connections
 
         connections.close_all()
-        return asyncio.run(cross(*args, **kwargs))
+        return asyncio.run(run_in_greenlet(*args, **kwargs))
 
     return call
 
@@ -175,7 +176,7 @@ def run_engine(engine: str, url: str, checkout: Path, labels: list[str]) -> dict
 
         def run_suite(self, suite: Any, **kwargs: Any) -> Any:
             run = super().run_suite
-            return (inside_the_bridge(run) if engine == "bridged" else run)(suite, **kwargs)
+            return (in_greenlets(run) if engine == "bridged" else run)(suite, **kwargs)
 
     Runner(verbosity=1, interactive=False, parallel=1).run_tests(labels)
     runtests.teardown_run_tests(state)

@@ -15,7 +15,7 @@ LABELS = ["aggregation", "bulk_create", "get_or_create", "prefetch_related", "tr
 @pytest.mark.only("postgresql")
 @pytest.mark.skipif(not CHECKOUT, reason="DJANGO_CHECKOUT does not name Django's source")
 @pytest.mark.timeout(600)
-def test_djangos_own_tests_pass_in_the_bridge(postgresql: PostgreSQL) -> None:
+def test_djangos_own_tests_pass_in_greenlets(postgresql: PostgreSQL) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.database.django_suite", CHECKOUT, *LABELS],
         env=os.environ | {"DATABASE_URL": postgresql.url("postgres")},

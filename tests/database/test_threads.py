@@ -129,7 +129,7 @@ async def test_a_transaction_left_open_is_rolled_back(author: Author) -> None:
 async def test_before_the_lifespan_transactions_wait_for_each_other(
     library: Author, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scope, "TURN_SECONDS", 0.05)
+    monkeypatch.setattr(scope, "LOCK_TIMEOUT_SECONDS", 0.05)
     has_begun, may_end = asyncio.Event(), asyncio.Event()
 
     async def work() -> None:

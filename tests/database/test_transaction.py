@@ -196,7 +196,7 @@ async def test_tasks_in_a_block_take_turns(author: Author) -> None:
 async def test_waiting_for_an_outer_task_in_a_nested_block_ends(
     author: Author, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scope, "TURN_SECONDS", 0.05)
+    monkeypatch.setattr(scope, "LOCK_TIMEOUT_SECONDS", 0.05)
     is_nested = asyncio.Event()
 
     async def count() -> int:
@@ -253,7 +253,7 @@ async def test_calls_that_come_after_the_end_of_their_block_fail(author: Author)
 async def test_nested_blocks_that_outlive_their_transaction_fail(
     author: Author, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scope, "TURN_SECONDS", 0.05)
+    monkeypatch.setattr(scope, "LOCK_TIMEOUT_SECONDS", 0.05)
     has_begun, go_on = asyncio.Event(), asyncio.Event()
 
     async def nest() -> None:

@@ -9,25 +9,25 @@ from typing import Any, TypeVar
 from asgiref.sync import AsyncToSync, sync_to_async
 from django.db.transaction import TransactionManagementError
 
-from app.database import scope
-from app.database.debugging import Debugging
-from app.database.scope import Scope
+from . import scope
+from .debugging import Debugging
+from .scope import ConnectionScope
 
 T = TypeVar("T")
 
 # The transaction that each event loop has open on a thread which all its tasks share.
-_transactions: dict[asyncio.AbstractEventLoop, StockLease] = {}
+_transactions: dict[asyncio.AbstractEventLoop, DjangoExecutor] = {}
 
 
 def is_below_sync_code() -> bool:
     """Whether synchronous code waits for the caller, in `async_to_sync`.
 
-    Stock Django runs the ORM in the thread of that code, so that it sees its transaction.
+    Django runs the ORM in the thread of that code, so that it sees its transaction.
     """
     return getattr(AsyncToSync.executors, "current", None) is not None
 
 
-class StockLease:
+class DjangoExecutor:
     """The connections of the thread that asgiref keeps for this context.
 
     Other tasks may share that thread: during a transaction their calls wait for its end.
@@ -52,22 +52,22 @@ class StockLease:
             await other.ended()
         if self._is_transaction:
             _transactions[loop] = self
-        around = scope.innermost()
+        outer = scope.innermost()
         try:
             run = sync_to_async(run_in_this_thread)
             return await run(Debugging.of_this_context(), function, args, kwargs)
         finally:
-            scope.restore(around)  # when cancelled, asgiref copies the context of mid-call
+            scope.restore(outer)  # when cancelled, asgiref copies the context of mid-call
 
     async def ended(self) -> None:
         """Wait until this transaction has ended."""
         try:
-            async with asyncio.timeout(scope.TURN_SECONDS):
+            async with asyncio.timeout(scope.LOCK_TIMEOUT_SECONDS):
                 await self._has_ended.wait()
         except TimeoutError:
             raise TransactionManagementError(
                 f"The one thread for the database has been in another task's atomic() block for "
-                f"{scope.TURN_SECONDS:g} s. Inside app.database.lifespan.opened() each has its own."
+                f"{scope.LOCK_TIMEOUT_SECONDS:g} s. Inside `async with opened()` each has its own."
             ) from None
 
     async def close(self) -> None:
@@ -84,7 +84,7 @@ def run_in_this_thread(
     kwargs: dict[str, Any],
 ) -> T:
     """Call `function`; async code that it calls by `async_to_sync` comes back to this thread."""
-    inner = Scope(StockLease())
+    inner = ConnectionScope(DjangoExecutor())
     scope.enter(inner)
     try:
         with debugging.shared():

@@ -15,11 +15,11 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Bridge(greenlet):  # type: ignore[misc]  # greenlet has no types
+class CallGreenlet(greenlet):  # type: ignore[misc]  # greenlet has no types
     """The greenlet of one call; its parent is whoever awaits that call."""
 
     is_abandoned = False  # the awaiting coroutine was closed: nobody can await any more
-    lease: Any = None  # what the call runs on, for code that looks for it
+    executor: Any = None  # what the call runs on, for code that looks for it
 
     def suspend(self, future: Any) -> Any:
         """Let the task await `future`, and return its result."""
@@ -29,30 +29,30 @@ class Bridge(greenlet):  # type: ignore[misc]  # greenlet has no types
 
 
 def is_inside() -> bool:
-    """Whether the running code was called by `cross`, so that it may `wait`."""
-    return isinstance(getcurrent(), Bridge)
+    """Whether the running code was called by `run_in_greenlet`, and may await."""
+    return isinstance(getcurrent(), CallGreenlet)
 
 
-async def cross(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call synchronous `function`, in this task and its context, such that it may `wait`.
+async def run_in_greenlet(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call synchronous `function`, in this task and its context, such that it may await.
 
     A cancellation is raised inside `function` where it waits. Should cleaning up fail after that,
     the cancellation is still what the caller sees.
     """
-    bridge = Bridge(function)
-    bridge.gr_context = getcurrent().gr_context
+    call = CallGreenlet(function)
+    call.gr_context = getcurrent().gr_context
     task = current_task()
     requests = task.cancelling() if task else 0
     try:
-        result = bridge.switch(*args, **kwargs)
-        while not bridge.dead:
+        result = call.switch(*args, **kwargs)
+        while not call.dead:
             try:
                 value = await (result.awaitable if isinstance(result, Outside) else _step(result))
             except BaseException as error:
-                bridge.is_abandoned = isinstance(error, GeneratorExit)
-                result = bridge.throw(error)
+                call.is_abandoned = isinstance(error, GeneratorExit)
+                result = call.throw(error)
             else:
-                result = bridge.switch(value)
+                result = call.switch(value)
     except Exception as failure:
         if task and task.cancelling() > requests:
             raise CancelledError from failure
@@ -67,25 +67,25 @@ class Outside:
     awaitable: Awaitable[Any]
 
 
-def wait(awaitable: Awaitable[T]) -> T:
-    """Await `awaitable` from synchronous code that `cross` has called.
+def await_in_greenlet(awaitable: Awaitable[T]) -> T:
+    """Await `awaitable` from synchronous code that `run_in_greenlet` has called.
 
     The awaitable is driven here, in the greenlet: only what really suspends reaches the task, so
     a coroutine that is ready at once costs no switch.
     """
-    bridge = getcurrent()
+    call = getcurrent()
     steps = awaitable.__await__()
-    if not isinstance(bridge, Bridge):
+    if not isinstance(call, CallGreenlet):
         steps.close()
         raise SynchronousOnlyOperation(
             "This database connection belongs to the async ORM: it works only inside "
-            "app.database.calls.run(function, ...) and the a… methods."
+            "run(function, ...) and the a… methods."
         )
     try:
         future = next(steps)
         while True:
             try:
-                value = bridge.suspend(future)
+                value = call.suspend(future)
             except BaseException as error:
                 future = steps.throw(error)
             else:
@@ -95,7 +95,7 @@ def wait(awaitable: Awaitable[T]) -> T:
 
 
 def finish(awaitable: Awaitable[None], tasks: set[Task[None]]) -> None:
-    """Like `wait`, but to the end, also if this task is cancelled meanwhile.
+    """Like `await_in_greenlet`, but to the end, also if this task is cancelled meanwhile.
 
     Nearly always there is nothing to wait for. Otherwise a task, kept in `tasks`, sees to the rest.
     """
@@ -107,7 +107,7 @@ def finish(awaitable: Awaitable[None], tasks: set[Task[None]]) -> None:
     task = create_task(_resume(steps, future))
     tasks.add(task)
     task.add_done_callback(tasks.discard)
-    wait(shield(task))
+    await_in_greenlet(shield(task))
 
 
 async def _resume(steps: Generator[Any, Any, None], future: Any) -> None:

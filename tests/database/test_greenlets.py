@@ -1,4 +1,4 @@
-"""The bridge by itself: no database."""
+"""Calls in greenlets, without any database."""
 
 import asyncio
 from contextvars import ContextVar
@@ -6,7 +6,7 @@ from contextvars import ContextVar
 import pytest
 from django.core.exceptions import SynchronousOnlyOperation
 
-from app.database.bridge import cross, finish, is_inside, wait
+from app.database.greenlets import await_in_greenlet, finish, is_inside, run_in_greenlet
 
 variable: ContextVar[str] = ContextVar("variable", default="unset")
 
@@ -24,15 +24,15 @@ async def fail() -> None:
 async def test_synchronous_code_awaits() -> None:
     def double(word: str) -> str:
         assert is_inside()
-        return wait(later(word)) + wait(later(word))
+        return await_in_greenlet(later(word)) + await_in_greenlet(later(word))
 
-    assert await cross(double, "a") == "aa"
+    assert await run_in_greenlet(double, "a") == "aa"
     assert not is_inside()
 
 
 async def test_the_loop_goes_on_meanwhile() -> None:
     ready = asyncio.Event()
-    waiting = asyncio.create_task(cross(lambda: wait(ready.wait())))
+    waiting = asyncio.create_task(run_in_greenlet(lambda: await_in_greenlet(ready.wait())))
     await asyncio.sleep(0)
     assert not waiting.done()
     ready.set()
@@ -42,25 +42,25 @@ async def test_the_loop_goes_on_meanwhile() -> None:
 async def test_errors_pass_in_both_directions() -> None:
     def recover() -> str:
         try:
-            wait(fail())
+            await_in_greenlet(fail())
         except KeyError:
             return "recovered"
         return "no error"
 
-    assert await cross(recover) == "recovered"
+    assert await run_in_greenlet(recover) == "recovered"
     with pytest.raises(KeyError):
-        await cross(lambda: wait(fail()))
+        await run_in_greenlet(lambda: await_in_greenlet(fail()))
 
 
 async def test_context_variables_pass_in_both_directions() -> None:
     def change() -> str:
         seen = variable.get()
-        wait(later(""))
+        await_in_greenlet(later(""))
         variable.set("inside")
         return seen
 
     variable.set("outside")
-    assert await cross(change) == "outside"
+    assert await run_in_greenlet(change) == "outside"
     assert variable.get() == "inside"
 
 
@@ -69,12 +69,12 @@ async def test_cancellation_is_raised_where_the_code_waits() -> None:
 
     def work() -> None:
         try:
-            wait(asyncio.sleep(60))
+            await_in_greenlet(asyncio.sleep(60))
         finally:
-            wait(later(""))  # cleaning up may wait
+            await_in_greenlet(later(""))  # cleaning up may wait
             cleaned.append(True)
 
-    task = asyncio.create_task(cross(work))
+    task = asyncio.create_task(run_in_greenlet(work))
     await asyncio.sleep(0.01)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -85,11 +85,11 @@ async def test_cancellation_is_raised_where_the_code_waits() -> None:
 async def test_cancellation_outlives_a_failure_to_clean_up() -> None:
     def work() -> None:
         try:
-            wait(asyncio.sleep(60))
+            await_in_greenlet(asyncio.sleep(60))
         finally:
             raise ValueError("clean-up failed")
 
-    task = asyncio.create_task(cross(work))
+    task = asyncio.create_task(run_in_greenlet(work))
     await asyncio.sleep(0.01)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -99,7 +99,7 @@ async def test_cancellation_outlives_a_failure_to_clean_up() -> None:
 async def test_timeouts_work() -> None:
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):
-            await cross(lambda: wait(asyncio.sleep(60)))
+            await run_in_greenlet(lambda: await_in_greenlet(asyncio.sleep(60)))
 
 
 async def test_timeouts_inside_are_no_cancellation() -> None:
@@ -109,12 +109,12 @@ async def test_timeouts_inside_are_no_cancellation() -> None:
 
     def work() -> None:
         try:
-            wait(impatient())
+            await_in_greenlet(impatient())
         except TimeoutError as error:
             raise ValueError("too slow") from error
 
     with pytest.raises(ValueError, match="too slow"):
-        await cross(work)
+        await run_in_greenlet(work)
 
 
 async def test_what_must_be_finished_is() -> None:
@@ -127,9 +127,9 @@ async def test_what_must_be_finished_is() -> None:
             await asyncio.sleep(0)
         finished.append(must_wait)
 
-    await cross(lambda: finish(work(must_wait=False), tasks))
+    await run_in_greenlet(lambda: finish(work(must_wait=False), tasks))
     assert (finished, tasks) == ([False], set())
-    task = asyncio.create_task(cross(lambda: finish(work(must_wait=True), tasks)))
+    task = asyncio.create_task(run_in_greenlet(lambda: finish(work(must_wait=True), tasks)))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -144,16 +144,16 @@ async def test_closed_coroutines_clean_up_without_waiting() -> None:
 
     def work() -> None:
         try:
-            wait(asyncio.sleep(60))
+            await_in_greenlet(asyncio.sleep(60))
         except BaseException as error:
             seen.append(type(error))
             try:
-                wait(later(""))
+                await_in_greenlet(later(""))
             except BaseException as failure:
                 seen.append(type(failure))
             raise
 
-    call = cross(work)
+    call = run_in_greenlet(work)
     call.send(None)
     call.close()
     assert seen == [GeneratorExit, asyncio.CancelledError]
@@ -161,19 +161,19 @@ async def test_closed_coroutines_clean_up_without_waiting() -> None:
 
 async def test_crossings_nest() -> None:
     def inner() -> str:
-        return wait(later("inner"))
+        return await_in_greenlet(later("inner"))
 
     def outer() -> str:
-        return wait(cross(inner)) + wait(later(" outer"))
+        return await_in_greenlet(run_in_greenlet(inner)) + await_in_greenlet(later(" outer"))
 
-    assert await cross(outer) == "inner outer"
+    assert await run_in_greenlet(outer) == "inner outer"
 
 
 def test_waiting_elsewhere_is_refused() -> None:
     with pytest.raises(SynchronousOnlyOperation, match="only inside"):
-        wait(later("never"))
+        await_in_greenlet(later("never"))
 
 
 async def test_waiting_on_the_loop_is_refused() -> None:
     with pytest.raises(SynchronousOnlyOperation, match="only inside"):
-        wait(later("never"))
+        await_in_greenlet(later("never"))

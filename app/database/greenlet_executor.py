@@ -8,43 +8,29 @@ from typing import Any, ParamSpec, TypeVar
 from django.db import connections
 from greenlet import getcurrent
 
-from app.database import debugging
-from app.database.base import BridgedWrapper
-from app.database.bridge import cross
-from app.database.pools import sources
+from . import debugging
+from .base import BridgedWrapper
+from .greenlets import run_in_greenlet
+from .pools import connectors
+from .scope import Keep
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def nothing(_: BridgedWrapper) -> bool:
-    """Keep no connection after a call: for a single one."""
-    return False
-
-
-def transactions(wrapper: BridgedWrapper) -> bool:
-    """Keep connections with a transaction under way."""
-    return wrapper.in_atomic_block
-
-
-def everything(_: BridgedWrapper) -> bool:
-    """Keep every connection: for an iteration, whose cursor lives on one."""
-    return True
-
-
-class BridgedLease:
+class GreenletExecutor:
     """A wrapper for each database of our engine; each connects when it is first used.
 
-    After each call the connections that `keeps` does not name go back to their pools.
+    After each call the database connections that are not to be kept go back to their pools.
     """
 
     def __init__(
         self,
-        keeps: Callable[[BridgedWrapper], bool] = nothing,
+        keep: Keep = Keep.NOTHING,
         wrappers: dict[str, BridgedWrapper] | None = None,
     ) -> None:
-        self._keeps = keeps
-        self._wrappers = wrappers or {source.alias: source.wrapper() for source in sources()}
+        self._keep = keep
+        self._wrappers = wrappers or {each.alias: each.wrapper() for each in connectors()}
 
     def serves(self, alias: str) -> bool:
         """Whether `alias` is a database of our engine."""
@@ -55,20 +41,20 @@ class BridgedLease:
         return self._keeps(self._wrappers[alias])
 
     async def call(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-        """Run synchronous `function` in the bridge, on these connections."""
-        return await cross(self._call, function, args, kwargs)
+        """Run synchronous `function` in a greenlet, on these connections."""
+        return await run_in_greenlet(self._call, function, args, kwargs)
 
     async def close(self) -> None:
         """Give back every connection, rolled back if need be."""
-        self._keeps = nothing
+        self._keep = Keep.NOTHING
         for wrapper in self._wrappers.values():
             wrapper.has_ended = True
         if any(wrapper.connection is not None for wrapper in self._wrappers.values()):
-            await cross(self._give_back)
+            await run_in_greenlet(self._give_back)
 
-    def nested(self) -> BridgedLease:
-        """A lease of the same connections, for calls made in the midst of one."""
-        return BridgedLease(everything, self._wrappers)
+    def nested(self) -> GreenletExecutor:
+        """Return an executor on the same connections, for calls made in the midst of one."""
+        return GreenletExecutor(Keep.EVERYTHING, self._wrappers)
 
     def _call(self, function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
         # The greenlet shares the context of its task, which is suspended all the while.
@@ -77,7 +63,7 @@ class BridgedLease:
             if alias in outer:
                 debugging.share(outer[alias], wrapper)
             connections[alias] = wrapper
-        getcurrent().lease = self  # read by app.database.nested
+        getcurrent().executor = self  # read in nested.py
         try:
             return function(*args, **kwargs)
         finally:
@@ -89,6 +75,11 @@ class BridgedLease:
                         connections[alias] = outer[alias]
                     else:
                         del connections[alias]
+
+    def _keeps(self, wrapper: BridgedWrapper) -> bool:
+        if self._keep is Keep.TRANSACTIONS:
+            return wrapper.in_atomic_block
+        return self._keep is Keep.EVERYTHING
 
     def _give_back(self) -> None:
         for wrapper in self._wrappers.values():

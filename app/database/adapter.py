@@ -1,4 +1,4 @@
-"""A pooled `AsyncConnection` and the synchronous face that Django's ORM sees of it."""
+"""A pooled `AsyncConnection` and the synchronous adapter that Django's ORM sees of it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import psycopg
 from psycopg.abc import PQGen
 from psycopg.pq import TransactionStatus
 
-from app.database.bridge import wait
+from .greenlets import await_in_greenlet
 
 T = TypeVar("T")
 
@@ -23,7 +23,7 @@ class Connection(psycopg.AsyncConnection[Any]):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.created_at = self.alive_at = monotonic()
-        self.face: Face
+        self.adapter: Adapter
         self._poller = poll()
         self._poller.register(self.pgconn.socket, POLLIN)
 
@@ -36,8 +36,8 @@ class Connection(psycopg.AsyncConnection[Any]):
         return not self._poller.poll(0)
 
 
-class Face(psycopg.Connection[Any]):
-    """The same connection with psycopg's synchronous API, for use inside the bridge.
+class Adapter(psycopg.Connection[Any]):
+    """The same connection with psycopg's synchronous API, for use inside a greenlet.
 
     All of psycopg's synchronous cursors wait through `wait`; here it awaits the `AsyncConnection`,
     which cancels the statement on the server when the task is cancelled.
@@ -47,8 +47,8 @@ class Face(psycopg.Connection[Any]):
         super().__init__(owner.pgconn)
         self.owner = owner
         self.cursor_factory = cursor_factory
-        self.turn = Turn()
-        self.lock = self.turn  # type: ignore[assignment]  # used only in `with`
+        self.use_lock = UseLock()
+        self.lock = self.use_lock  # type: ignore[assignment]  # used only in `with`
         self.prepare_threshold = owner.prepare_threshold
         self._adapters = owner.adapters
         self._autocommit = owner.autocommit
@@ -57,7 +57,7 @@ class Face(psycopg.Connection[Any]):
     def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
         """Await the owner until `gen` is done."""
         try:
-            return wait(self.owner.wait(gen, interval, timeout))
+            return await_in_greenlet(self.owner.wait(gen, interval, timeout))
         finally:
             if self._when_dropped is not None:
                 self._when_dropped()
@@ -65,7 +65,7 @@ class Face(psycopg.Connection[Any]):
 
     def cancel_safe(self, *, timeout: float = 30.0) -> None:
         """Await the cancellation of the statement under way."""
-        wait(self.owner.cancel_safe(timeout=timeout))
+        await_in_greenlet(self.owner.cancel_safe(timeout=timeout))
 
     def drop(self, then: Callable[[], None]) -> None:
         """Close the connection, at once or when the statement under way has ended, `then` go on."""
@@ -75,13 +75,13 @@ class Face(psycopg.Connection[Any]):
             self.owner.pgconn.finish()  # under a statement it would crash the process
             then()
 
-        if self.turn.is_taken:
+        if self.use_lock.is_taken:
             self._when_dropped = close
         else:
             close()
 
 
-class Turn:
+class UseLock:
     """In place of psycopg's lock, which would stop the whole event loop: refuse a second user."""
 
     def __init__(self) -> None:
@@ -90,8 +90,7 @@ class Turn:
     def __enter__(self) -> None:
         if self.is_taken:
             raise psycopg.ProgrammingError(
-                "Two tasks use one database connection at once. Give each its own call of "
-                "app.database.calls.run."
+                "Two tasks use one database connection at once. Give each its own call of run()."
             )
         self.is_taken = True
 
