@@ -1,0 +1,164 @@
+"""Several processes serve one address, and share nothing but the database."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import pytest
+import websockets
+from django.contrib.auth.models import User
+
+from orders.models import Order
+from tests.clients import Socket, connect, post
+from tests.server import Server
+
+NEWEST = "subscription { getOrder { id state } }"
+CREATE = 'mutation { createOrder(username: "v") { id } }'
+
+
+class Workers(Server):
+    """A server of three processes."""
+
+    arguments = ("--workers", "3")
+
+    def workers(self) -> set[int]:
+        """The processes of the workers: the supervisor's children, but the resource tracker."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        return {int(pid) for pid in children if b"spawn_main" in _command(int(pid))}
+
+    def sockets(self, pid: int) -> int:
+        """How many TCP connections a worker serves."""
+        inodes = set()
+        for file in Path(f"/proc/{pid}/fd").iterdir():
+            target = str(file.readlink())
+            if target.startswith("socket:"):
+                inodes.add(target[8:-1])
+        lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+        local = f":{self.port:04X}"
+        return sum(
+            fields[1].endswith(local) and fields[3] == "01" and fields[9] in inodes
+            for fields in map(str.split, lines)
+        )
+
+
+def _command(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+def is_running(pid: int) -> bool:
+    """Whether there is such a process."""
+    return Path(f"/proc/{pid}").exists()
+
+
+@pytest.fixture
+def server(transactional_db: None, database_url: str, tmp_path: Path) -> Iterator[Workers]:
+    """Three workers on the test's database."""
+    with Workers(tmp_path / "log", database_url, DEBUG="true", OPEN_ACCESS="true") as server:
+        yield server
+    assert "Traceback" not in server.log, server.log
+
+
+@pytest.fixture
+async def user(transactional_db: None) -> User:
+    """Whose orders they are."""
+    return await User.objects.acreate(username="v")
+
+
+async def everywhere(server: Workers, stack: AsyncExitStack) -> list[Socket]:
+    """Subscribed sockets, at least one on each worker."""
+    sockets = []
+    while len(sockets) < 6 or not all(map(server.sockets, server.workers())):
+        assert len(sockets) < 300, "A worker gets no connection."
+        socket = await stack.enter_async_context(connect(server.websocket))
+        await socket.subscribe(NEWEST)
+        await socket.next()
+        sockets.append(socket)
+    return sockets
+
+
+async def test_change_through_one_worker_reaches_subscribers_of_all(
+    server: Workers, user: User
+) -> None:
+    assert len(server.workers()) == 3
+    async with AsyncExitStack() as stack:
+        sockets = await everywhere(server, stack)
+        key = (await post(server.http, CREATE))["data"]["createOrder"]["id"]
+        for socket in sockets:
+            await socket.until({"getOrder": {"id": key, "state": "UNPAID"}})
+
+
+class Follower:
+    """A client that comes back when the server closes its connection."""
+
+    def __init__(self, server: Server) -> None:
+        self.latest: str | None = None
+        self.codes: list[int | None] = []
+        self.has_changed = asyncio.Event()
+        self._server = server
+
+    async def follow(self) -> None:
+        """Subscribe for ever."""
+        while True:
+            try:
+                async with connect(self._server.websocket) as socket:
+                    await socket.subscribe(NEWEST)
+                    while True:
+                        order = (await socket.next(60))["getOrder"]
+                        self.latest = order["id"] if order else None
+                        self.has_changed.set()
+            except websockets.ConnectionClosed as closed:
+                self.codes.append(closed.rcvd.code if closed.rcvd else None)
+            except (OSError, websockets.InvalidHandshake):
+                await asyncio.sleep(0.05)  # as clients do that try again
+
+    async def until(self, key: str) -> None:
+        """Wait until the newest order is this one."""
+        while self.latest != key:
+            self.has_changed.clear()
+            await self.has_changed.wait()
+
+
+@asynccontextmanager
+async def following(server: Server, number: int) -> AsyncIterator[list[Follower]]:
+    """So many followers, while the block lasts."""
+    followers = [Follower(server) for _ in range(number)]
+    tasks = [asyncio.create_task(each.follow()) for each in followers]
+    try:
+        yield followers
+    finally:
+        for task in tasks:
+            task.cancel()
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(end) for end in ends] == [asyncio.CancelledError] * number
+
+
+async def test_restart_one_after_the_other_loses_no_final_state(
+    server: Workers, user: User
+) -> None:
+    before = server.workers()
+    await Order.objects.acreate(user=user)
+    async with asyncio.timeout(60), following(server, 12) as followers:
+        await asyncio.gather(*(each.has_changed.wait() for each in followers))
+        os.kill(server.pid, signal.SIGHUP)
+        while server.workers() & before or len(server.workers()) < 3:
+            await Order.objects.acreate(user=user)  # under load
+            await asyncio.sleep(0.02)
+        final = await Order.objects.acreate(user=user)
+        await asyncio.gather(*(each.until(str(final.pk)) for each in followers))
+        assert {code for each in followers for code in each.codes} == {1012}
+
+
+async def test_sigterm_ends_all_workers(server: Workers, user: User) -> None:
+    workers = server.workers()
+    async with AsyncExitStack() as stack:
+        sockets = await everywhere(server, stack)
+        assert await asyncio.to_thread(server.stop) in (0, -signal.SIGTERM)
+        for socket in sockets:
+            with pytest.raises(websockets.ConnectionClosed) as closed:
+                await socket.receive()
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == 1012
+    assert not [pid for pid in workers if is_running(pid)]
