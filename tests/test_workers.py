@@ -69,7 +69,7 @@ async def user(transactional_db: None) -> User:
 
 async def everywhere(server: Workers, stack: AsyncExitStack) -> list[Socket]:
     """Subscribed sockets, at least one on each worker."""
-    sockets = []
+    sockets: list[Socket] = []
     while len(sockets) < 6 or not all(map(server.sockets, server.workers())):
         assert len(sockets) < 300, "A worker gets no connection."
         socket = await stack.enter_async_context(connect(server.websocket))
