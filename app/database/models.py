@@ -86,7 +86,7 @@ class QuerySet(models.QuerySet[M_co]):
     async def aiterator(self, chunk_size: int = 2000) -> AsyncIterator[M_co]:
         """Iterate over the results, `chunk_size` rows in memory at a time.
 
-        A connection, or the transaction outer, is in use until the iterator is closed: leave it
+        A connection, or the outer transaction, is in use until the iterator is closed: leave it
         early only inside `contextlib.aclosing`.
         """
         if chunk_size <= 0:

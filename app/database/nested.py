@@ -1,4 +1,4 @@
-"""Async code in the midst of a call: `async_to_sync` inside the call, and what that code calls.
+"""Async code in the midst of a call: `async_to_sync` inside a greenlet, and what that code calls.
 
 Django calls async signal receivers this way. With Django's own engines they run on the event loop
 while the thread of the ORM waits, and their own `a…` calls come back to that thread and so to its
@@ -92,7 +92,7 @@ _async_to_sync = AsyncToSync.__call__
 
 
 def _call(self: AsyncToSync[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Await inside the call, where asgiref could only refuse."""
+    """Await inside a greenlet, where asgiref could only refuse."""
     call = getcurrent()
     if isinstance(call, CallGreenlet) and call.executor is not None:
         return await_within(call, self.awaitable(*args, **kwargs))

@@ -185,18 +185,18 @@ class Pool(Connector):
 
     def statistics(self) -> Statistics:
         """How the pool stands now, and what it counted since it was opened."""
-        slots, counted = self._limiter, self.connections.get_stats()
+        limiter, counted = self._limiter, self.connections.get_stats()
         return Statistics(
             name=self.alias,
-            max_size=slots.size,
+            max_size=limiter.size,
             size=counted.get("pool_size", 0),
             idle=counted.get("pool_available", 0),
             # In the queue, or for a new connection.
-            waiting=slots.waiting + counted.get("requests_waiting", 0),
-            requests=slots.requests,
-            queued=slots.queued + counted.get("requests_queued", 0),
-            errors=slots.errors + counted.get("requests_errors", 0),
-            wait_seconds=slots.wait_seconds + counted.get("requests_wait_ms", 0) / 1000,
+            waiting=limiter.waiting + counted.get("requests_waiting", 0),
+            requests=limiter.requests,
+            queued=limiter.queued + counted.get("requests_queued", 0),
+            errors=limiter.errors + counted.get("requests_errors", 0),
+            wait_seconds=limiter.wait_seconds + counted.get("requests_wait_ms", 0) / 1000,
             opened=counted.get("connections_num", 0),
             lost=counted.get("connections_lost", 0) + counted.get("returns_bad", 0),
         )

@@ -28,13 +28,13 @@ class Operations:
         "_engine",
         "_executions",
         "_max_operations",
-        "subprotocol",
+        "_subprotocol",
     )
 
     def __init__(
         self, engine: Engine, subprotocol: Subprotocol, connection: Connection, max_operations: int
     ) -> None:
-        self.subprotocol: Final = subprotocol
+        self._subprotocol = subprotocol
         self._engine = engine
         self._connection = connection
         self._max_operations = max_operations
@@ -79,11 +79,11 @@ class Operations:
 
     def fail(self, id_: str, errors: str) -> None:
         """Send the encoded list of errors that ended an operation, or kept it from starting."""
-        self.finish(id_, "error", self.subprotocol.error_payload(errors))
+        self.finish(id_, "error", self._subprotocol.error_payload(errors))
 
     def head(self, id_: str) -> str:
         """The message that carries a result, up to the result."""
-        return f'{{"id":{encode(id_)},"type":"{self.subprotocol.result}","payload":'
+        return f'{{"id":{encode(id_)},"type":"{self._subprotocol.result}","payload":'
 
     def _check_count(self) -> None:
         limit = self._max_operations
