@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -33,9 +33,10 @@ class Workers(Server):
         """How many TCP connections a worker serves."""
         inodes = set()
         for file in Path(f"/proc/{pid}/fd").iterdir():
-            target = str(file.readlink())
-            if target.startswith("socket:"):
-                inodes.add(target[8:-1])
+            with suppress(FileNotFoundError):  # closed in between
+                target = str(file.readlink())
+                if target.startswith("socket:"):
+                    inodes.add(target[8:-1])
         lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
         local = f":{self.port:04X}"
         return sum(
