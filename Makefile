@@ -19,7 +19,8 @@ run: $(BIN)/.installed pages ## Serve the demo at http://127.0.0.1:8000 (PORT= f
 
 pages: $(PAGES) ## Build the board and the playground, if their sources have changed
 
-test: test-sqlite test-postgresql ## Run all tests, on SQLite and on PostgreSQL
+test: $(BIN)/.installed-dev ## Run all tests, on SQLite and on PostgreSQL at once
+	$(BIN)/python -m tests
 
 test-sqlite test-postgresql: test-%: $(BIN)/.installed-dev ## Run the tests on one database
 	$(BIN)/python -m pytest --database $*

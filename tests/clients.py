@@ -16,6 +16,8 @@ from django.db.models import QuerySet
 from django.test import Client as DjangoClient
 from websockets.asyncio.client import ClientConnection
 
+from tests.server import Server
+
 PATIENCE_SECONDS = 10
 
 
@@ -100,6 +102,12 @@ async def post(url: str, query: str, user: User | None = None, **variables: Any)
     async with httpx.AsyncClient(headers=headers, timeout=PATIENCE_SECONDS) as client:
         answer = await client.post(url, content=body)
     return answer.json()
+
+
+async def get(server: Server, path: str, **headers: str) -> httpx.Response:
+    """Get a path of the server."""
+    async with httpx.AsyncClient(headers=headers) as client:
+        return await client.get(f"http://127.0.0.1:{server.port}{path}")
 
 
 def session_cookie(user: User) -> str:

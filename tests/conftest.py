@@ -91,13 +91,13 @@ def server_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("servers")
 
 
-def launcher(database_url: str, folder: Path) -> Iterator[StartServer]:
+def launcher(database_url: str, folder: Path, kind: type[Server] = Server) -> Iterator[StartServer]:
     """A function that starts servers; afterwards no log may hold a traceback."""
     with ExitStack() as running:
 
         def start(**settings: str) -> Server:
             log = folder / f"{len(list(folder.iterdir()))}.log"
-            server = running.enter_context(Server(log, database_url, **settings))
+            server = running.enter_context(kind(log, database_url, **settings))
             running.callback(_check_log, server)
             return server
 

@@ -1,4 +1,4 @@
-"""The project's own server, as it is deployed: uvicorn in a process, on a real port."""
+"""Servers as they are deployed: uvicorn in a process, on a real port."""
 
 import os
 import socket
@@ -17,9 +17,10 @@ STOP_SECONDS = 15
 
 
 class Server:
-    """`uvicorn asgi:application` while the context lasts, with settings as in the environment."""
+    """The items' server while the context lasts, with settings as in the environment."""
 
-    application = "asgi:application"
+    application = "tests.items.asgi:application"
+    settings_module = "tests.items.settings"
     python = sys.executable
     arguments: tuple[str, ...] = ()
     ready_path = "/health/ready"
@@ -30,7 +31,7 @@ class Server:
         """Where the project is."""
         self.port = free_port()
         self._environment = os.environ | {
-            "DJANGO_SETTINGS_MODULE": "settings",
+            "DJANGO_SETTINGS_MODULE": self.settings_module,
             "DATABASE_URL": database_url,
             "PGAPPNAME": f"server {self.port}",
             "PYTHONUNBUFFERED": "1",
@@ -106,6 +107,13 @@ class Server:
                 return bool(response.status == 200)
         except (URLError, ConnectionError, TimeoutError):
             return False
+
+
+class ProjectServer(Server):
+    """The project's own server, with its own domain."""
+
+    application = "asgi:application"
+    settings_module = "settings"
 
 
 def free_port() -> int:

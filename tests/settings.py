@@ -1,4 +1,4 @@
-"""The project's settings under test: nothing of a developer's own `.env` counts."""
+"""The settings under test: nothing of a developer's own `.env` counts."""
 
 import os
 import tempfile
@@ -15,7 +15,7 @@ os.environ |= {
 if not os.environ.get("DATABASE_URL", "").startswith("postgres"):
     os.environ["DATABASE_URL"] = f"sqlite:///{tempfile.gettempdir()}/not-used.sqlite3"
 
-from settings import *  # noqa: F403
-from settings import INSTALLED_APPS as _APPS
+from tests.items.settings import *  # noqa: F403
+from tests.items.settings import INSTALLED_APPS as _APPS
 
 INSTALLED_APPS = [*_APPS, "tests.database.library"]

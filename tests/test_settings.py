@@ -1,9 +1,12 @@
-"""The environment's variables are documented, all of them and no others."""
+"""The environment's variables: all are documented, and a wrong value is told in one sentence."""
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from app.graphql.limits import Limits
 from tests.server import ROOT
@@ -68,3 +71,52 @@ def test_documented_defaults_are_the_defaults(tmp_path: Path) -> None:
     assert settings_with(copy) == settings_with(tmp_path / "none")
     copy.write_text("GRAPHQL_MAX_OPERATIONS=7\n")
     assert "'GRAPHQL_MAX_OPERATIONS': 7" in settings_with(copy)
+
+
+def start(**environment: str) -> subprocess.CompletedProcess[str]:
+    """Import the server with this environment and nothing else."""
+    inherited = {"DJANGO_SETTINGS_MODULE": "settings", "ENV_FILE": os.devnull}
+    return subprocess.run(
+        [sys.executable, "-c", "import asgi"],
+        cwd=ROOT, env=inherited | environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def test_missing_secret_key_is_explained() -> None:
+    failed = start(SECRET_KEY="")
+    assert failed.returncode != 0
+    assert "SECRET_KEY is not set. Off DEBUG it must be a long random string" in failed.stderr
+
+
+def test_open_access_is_refused_off_debug() -> None:
+    failed = start(SECRET_KEY="x", DEBUG="false", OPEN_ACCESS="true")
+    assert failed.returncode != 0
+    assert "Unset OPEN_ACCESS in production" in failed.stderr
+
+
+@pytest.mark.parametrize(
+    ("url", "complaint"),
+    [
+        ("mysql://localhost/live", "DATABASE_URL must begin with sqlite:// or postgres://"),
+        ("live", "DATABASE_URL is no address of a database"),
+        ("postgres://ada:se#cret@localhost/live", "special characters percent-encoded"),
+    ],
+)
+def test_other_databases_are_refused(url: str, complaint: str) -> None:
+    failed = start(SECRET_KEY="x", DATABASE_URL=url)
+    assert failed.returncode != 0
+    assert complaint in failed.stderr
+
+
+@pytest.mark.parametrize("name", ["DATABASE_POOL_SIZE", "GRAPHQL_MAX_OPERATIONS"])
+def test_limits_that_let_nothing_through_are_refused(name: str) -> None:
+    failed = start(SECRET_KEY="x", **{name: "0"})
+    assert failed.returncode != 0
+    assert f"{name} must be greater than 0, but is 0." in failed.stderr
+
+
+@pytest.mark.parametrize("origins", ["*", "null", "example.org", "https://a.example,https://*"])
+def test_origins_must_be_named(origins: str) -> None:
+    failed = start(SECRET_KEY="x", CORS_ALLOWED_ORIGINS=origins)
+    assert failed.returncode != 0
+    assert "CORS_ALLOWED_ORIGINS must list origins" in failed.stderr

@@ -11,12 +11,12 @@ import pytest
 import websockets
 from django.contrib.auth.models import User
 
-from orders.models import Order
 from tests.clients import Socket, connect, post
+from tests.items.models import Item
 from tests.server import Server
 
-NEWEST = "subscription { getOrder { id state } }"
-CREATE = 'mutation { createOrder(username: "v") { id } }'
+NEWEST = "subscription { item { id state } }"
+CREATE = 'mutation { createItem(owner: "v") { id } }'
 
 
 class Workers(Server):
@@ -64,7 +64,7 @@ def server(transactional_db: None, database_url: str, tmp_path: Path) -> Iterato
 
 @pytest.fixture
 async def user(transactional_db: None) -> User:
-    """Whose orders they are."""
+    """Whose items they are."""
     return await User.objects.acreate(username="v")
 
 
@@ -86,9 +86,9 @@ async def test_change_through_one_worker_reaches_subscribers_of_all(
     assert len(server.workers()) == 3
     async with AsyncExitStack() as stack:
         sockets = await everywhere(server, stack)
-        key = (await post(server.http, CREATE))["data"]["createOrder"]["id"]
+        key = (await post(server.http, CREATE))["data"]["createItem"]["id"]
         for socket in sockets:
-            await socket.until({"getOrder": {"id": key, "state": "UNPAID"}})
+            await socket.until({"item": {"id": key, "state": "OPEN"}})
 
 
 class Follower:
@@ -107,8 +107,8 @@ class Follower:
                 async with connect(self._server.websocket) as socket:
                     await socket.subscribe(NEWEST)
                     while True:
-                        order = (await socket.next(60))["getOrder"]
-                        self.latest = order["id"] if order else None
+                        item = (await socket.next(60))["item"]
+                        self.latest = item["id"] if item else None
                         self.has_changed.set()
             except websockets.ConnectionClosed as closed:
                 self.codes.append(closed.rcvd.code if closed.rcvd else None)
@@ -116,7 +116,7 @@ class Follower:
                 await asyncio.sleep(0.05)  # as clients do that try again
 
     async def until(self, key: str) -> None:
-        """Wait until the newest order is this one."""
+        """Wait until the newest item is this one."""
         while self.latest != key:
             self.has_changed.clear()
             await self.has_changed.wait()
@@ -140,14 +140,14 @@ async def test_restart_one_after_the_other_loses_no_final_state(
     server: Workers, user: User
 ) -> None:
     before = server.workers()
-    await Order.objects.acreate(user=user)
+    await Item.objects.acreate(owner=user)
     async with asyncio.timeout(60), following(server, 12) as followers:
         await asyncio.gather(*(each.has_changed.wait() for each in followers))
         os.kill(server.pid, signal.SIGHUP)
         while server.workers() & before or len(server.workers()) < 3:
-            await Order.objects.acreate(user=user)  # under load
+            await Item.objects.acreate(owner=user)  # under load
             await asyncio.sleep(0.02)
-        final = await Order.objects.acreate(user=user)
+        final = await Item.objects.acreate(owner=user)
         await asyncio.gather(*(each.until(str(final.pk)) for each in followers))
         assert {code for each in followers for code in each.codes} == {1012}
 

@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 from types import TracebackType
 
-from tests.server import ROOT, Server
+from tests.server import ROOT, ProjectServer
 
 OPEN = {"DEBUG": "true", "OPEN_ACCESS": "true"}
 
 
-class Site(Server):
+class Site(ProjectServer):
     """Open to everybody, as in the demo, unless the settings say something else."""
 
     def __init__(self, database: Path, **settings: str) -> None:

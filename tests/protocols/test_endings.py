@@ -21,13 +21,13 @@ from django.utils import timezone
 from websockets.asyncio.client import ClientConnection
 from websockets.typing import Subprotocol
 
-from orders.models import Order
 from tests.clients import connect, session_cookie, written_by_another
 from tests.conftest import StartServer
+from tests.items.models import Item
 from tests.protocols.raw import INIT, closing, frame, open_websocket, reset, tcp
 from tests.server import Server
 
-SUBSCRIPTION = "subscription { getOrder { id } }"
+SUBSCRIPTION = "subscription { item { id } }"
 SUBSCRIBE = json.dumps({"type": "subscribe", "id": "1", "payload": {"query": SUBSCRIPTION}})
 
 
@@ -81,18 +81,18 @@ def make_staff(user: User) -> None:
 
 def permit(user: User) -> None:
     """Give the user a permission."""
-    user.user_permissions.add(Permission.objects.get(codename="view_order"))
+    user.user_permissions.add(Permission.objects.get(codename="view_item"))
 
 
 def permit_group(user: User) -> None:
     """Give the user's group a permission."""
-    Group.objects.get(user=user).permissions.add(Permission.objects.get(codename="add_order"))
+    Group.objects.get(user=user).permissions.add(Permission.objects.get(codename="add_item"))
 
 
 def put_into_group(user: User) -> None:
     """Give the user the permissions of a group."""
     group = Group.objects.create(name="changers")
-    group.permissions.add(Permission.objects.get(codename="change_order"))
+    group.permissions.add(Permission.objects.get(codename="change_item"))
     user.groups.add(group)
 
 
@@ -124,9 +124,9 @@ async def test_viewer_whose_rights_change_is_closed_with_4403(guarded_server: Se
             assert (change, (await closing(socket))[0]) == (change, 4403)
             assert "event: complete" not in (await stream.aread()).decode()
         # Who keeps their rights keeps the connection.
-        order = await Order.objects.acreate(user=unchanged)
+        item = await Item.objects.acreate(owner=unchanged)
         result = json.loads(await sockets[-1].recv())["payload"]
-        assert result == {"data": {"getOrder": {"id": str(order.pk)}}}
+        assert result == {"data": {"item": {"id": str(item.pk)}}}
         lines = streams[-1].aiter_lines()
         while await anext(lines) != f"data: {json.dumps(result, separators=(',', ':'))}":
             pass
@@ -134,7 +134,7 @@ async def test_viewer_whose_rights_change_is_closed_with_4403(guarded_server: Se
         staff = users[CHANGES.index(make_staff)]
         async with connect(guarded_server.websocket, staff) as again:
             await again.subscribe(SUBSCRIPTION)
-            assert await again.next() == {"getOrder": None}
+            assert await again.next() == {"item": None}
 
 
 async def test_connection_ends_with_its_session(guarded_server: Server) -> None:
@@ -148,7 +148,7 @@ async def test_connection_ends_with_its_session(guarded_server: Server) -> None:
         return cookie
 
     async with asyncio.timeout(30), AsyncExitStack() as stack:
-        cookies = [await let_last(user, 10 if user != users[1] else 3600) for user in users]
+        cookies = [await let_last(user, 5 if user != users[1] else 3600) for user in users]
         sockets = [await subscribed(guarded_server, cookie, stack) for cookie in cookies]
         stream = await streamed(guarded_server, cookies[0], stack)
         extended = Session.objects.filter(session_key=cookies[2].partition("=")[2])
@@ -156,19 +156,19 @@ async def test_connection_ends_with_its_session(guarded_server: Server) -> None:
         assert await closing(sockets[0]) == (4403, "Forbidden: the session has expired")
         assert "event: complete" not in (await stream.aread()).decode()
         for user, socket in zip(users[1:], sockets[1:], strict=True):
-            order = await Order.objects.acreate(user=user)
+            item = await Item.objects.acreate(owner=user)
             message = json.loads(await socket.recv())
-            assert message["payload"] == {"data": {"getOrder": {"id": str(order.pk)}}}
+            assert message["payload"] == {"data": {"item": {"id": str(item.pk)}}}
 
 
 async def test_mutation_looks_for_the_rights_of_now(guarded_server: Server) -> None:
     clerk = await User.objects.acreate(username="clerk")
-    await clerk.user_permissions.aadd(await Permission.objects.aget(codename="add_order"))
+    await clerk.user_permissions.aadd(await Permission.objects.aget(codename="add_item"))
     async with connect(guarded_server.websocket, clerk) as socket:
-        query = 'mutation { createOrder(username: "other") { id } }'
+        query = 'mutation { createItem(owner: "other") { id } }'
         await User.objects.acreate(username="other")
         await socket.subscribe(query)
-        assert (await socket.next())["createOrder"]
+        assert (await socket.next())["createItem"]
         assert (await socket.receive())["type"] == "complete"
         await clerk.user_permissions.aclear()
         await socket.subscribe(query)  # before the connection is reviewed, and closed
@@ -203,15 +203,15 @@ def test_mutation_ends_whole_without_its_client(
     leave: Callable[[socket.socket], None],
     server: Server,
 ) -> None:
-    order = Order.objects.create(user=User.objects.create(username="v"))
-    query = f"mutation {{ setOrderState(id: {order.pk}, state: PAID) {{ id }} }}"
-    with written_by_another(Order.objects.all(), date="2026-11-22"), tcp(server) as client:
+    item = Item.objects.create(owner=User.objects.create(username="v"))
+    query = f"mutation {{ setState(id: {item.pk}, state: DONE) {{ id }} }}"
+    with written_by_another(Item.objects.all(), name="other"), tcp(server) as client:
         send(server, {"query": query}, client)
         time.sleep(0.3)  # for it to begin, and to wait for the other's transaction
         leave(client)
         time.sleep(0.3)  # for the server to see that
     ends_at = time.monotonic() + 10
-    while Order.objects.get().state != "PAID":
+    while Item.objects.get().state != "DONE":
         assert time.monotonic() < ends_at
         time.sleep(0.02)
 
@@ -221,25 +221,25 @@ def test_mutation_ends_whole_before_the_process_does(
     send: Callable[[Server, dict[str, Any], socket.socket], None], start_server: StartServer
 ) -> None:
     server = start_server(DEBUG="true", OPEN_ACCESS="true")
-    order = Order.objects.create(user=User.objects.create(username="v"))
-    query = f"mutation {{ setOrderState(id: {order.pk}, state: PAID) {{ id }} }}"
+    item = Item.objects.create(owner=User.objects.create(username="v"))
+    query = f"mutation {{ setState(id: {item.pk}, state: DONE) {{ id }} }}"
     with tcp(server) as client, ThreadPoolExecutor() as threads:
-        with written_by_another(Order.objects.all(), date="2026-11-22"):
+        with written_by_another(Item.objects.all(), name="other"):
             send(server, {"query": query}, client)
             time.sleep(0.3)  # for it to begin
             stopped = threads.submit(server.stop)
             time.sleep(0.5)
             assert not stopped.done()
         assert stopped.result() in (0, -signal.SIGTERM)
-    assert Order.objects.get().state == "PAID"
+    assert Item.objects.get().state == "DONE"
 
 
 async def test_stopping_ends_every_connection_at_once(start_server: StartServer) -> None:
     server = start_server(DEBUG="true", OPEN_ACCESS="true", GRAPHQL_MAX_RESULT_FIELDS="20000")
     user = await User.objects.acreate(username="v")
-    await Order.objects.abulk_create(Order(user=user) for _ in range(200))
+    await Item.objects.abulk_create(Item(owner=user) for _ in range(200))
     fields = " ".join(f"a{number}: state" for number in range(60))
-    big = {"query": f"subscription {{ getOrders(first: 200) {{ id {fields} }} }}"}
+    big = {"query": f"subscription {{ items(first: 200) {{ id {fields} }} }}"}
     async with asyncio.timeout(30), AsyncExitStack() as stack:
         socket = await subscribed(server, "", stack)
         stream = await streamed(server, "", stack)
@@ -249,7 +249,7 @@ async def test_stopping_ends_every_connection_at_once(start_server: StartServer)
         start = frame(json.dumps(message).encode())
         await asyncio.to_thread(open_websocket, stuck, server, "graphql-transport-ws", start)
         for _ in range(5):
-            await Order.objects.acreate(user=user)
+            await Item.objects.acreate(owner=user)
             await socket.recv()
         started_at = time.monotonic()
         stopped = asyncio.create_task(asyncio.to_thread(server.stop))
@@ -265,7 +265,7 @@ async def test_stopping_ends_every_connection_at_once(start_server: StartServer)
 
 async def test_legacy_client_may_start_an_id_again(server: Server) -> None:
     user = await User.objects.acreate(username="v")
-    await Order.objects.acreate(user=user)
+    await Item.objects.acreate(owner=user)
     async with (
         asyncio.timeout(10),
         websockets.connect(
@@ -279,13 +279,13 @@ async def test_legacy_client_may_start_an_id_again(server: Server) -> None:
         await connection.send(INIT)
         assert [await receive(), await receive()] == [{"type": "connection_ack"}, {"type": "ka"}]
         for field in ("id", "state"):
-            payload = {"query": f"subscription {{ getOrder {{ {field} }} }}"}
+            payload = {"query": f"subscription {{ item {{ {field} }} }}"}
             await connection.send(json.dumps({"type": "start", "id": "1", "payload": payload}))
             answer = await receive()
-            assert list(answer["payload"]["data"]["getOrder"]) == [field]
-        await Order.objects.acreate(user=user, state="PAID")
-        # Only the second one lives, or the id of the new order would come, too.
-        assert (await receive())["payload"] == {"data": {"getOrder": {"state": "PAID"}}}
+            assert list(answer["payload"]["data"]["item"]) == [field]
+        await Item.objects.acreate(owner=user, state="DONE")
+        # Only the second one lives, or the id of the new item would come, too.
+        assert (await receive())["payload"] == {"data": {"item": {"state": "DONE"}}}
         await connection.send('{"type":"stop","id":"1"}')
         payload = {"query": "subscription { nothing }"}
         await connection.send(json.dumps({"type": "start", "id": "1", "payload": payload}))

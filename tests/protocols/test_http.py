@@ -12,8 +12,8 @@ from django.contrib.auth.models import User
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orders.models import Order
 from tests.clients import PATIENCE_SECONDS
+from tests.items.models import Item
 from tests.protocols.raw import read_to_end, tcp
 from tests.server import Server
 
@@ -167,15 +167,15 @@ async def test_mutation_by_get_is_405_and_does_nothing(
     server: Server, transactional_db: None
 ) -> None:
     await User.objects.acreate(username="v")
-    query = 'mutation { createOrder(username: "v") { id } }'
+    query = 'mutation { createItem(owner: "v") { id } }'
     for accept in (JSON, GRAPHQL_JSON, EVENT_STREAM):
         answer = await request(server, "GET", params={"query": query}, headers={"accept": accept})
         assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
-    assert not await Order.objects.aexists()
+    assert not await Item.objects.aexists()
 
 
 @pytest.mark.parametrize("accept", [JSON, GRAPHQL_JSON, EVENT_STREAM])
-@pytest.mark.parametrize("query", ["{ __typename }", "subscription { getOrder { id } }"])
+@pytest.mark.parametrize("query", ["{ __typename }", "subscription { item { id } }"])
 async def test_head_has_no_body_and_an_end(accept: str, query: str, server: Server) -> None:
     headers = {"accept": accept}
     answer = await request(server, "HEAD", params={"query": query}, headers=headers)
@@ -185,12 +185,12 @@ async def test_head_has_no_body_and_an_end(accept: str, query: str, server: Serv
 
 async def test_query_by_get_has_variables_in_json(server: Server) -> None:
     params = {
-        "query": "query a($n: Int) { getOrders(first: $n) { id } } query b { __typename }",
+        "query": "query a($n: Int) { items(first: $n) { id } } query b { __typename }",
         "operationName": "a",
         "variables": '{"n":1}',
     }
     answer = await request(server, "GET", params=params)
-    assert answer.json() == {"data": {"getOrders": []}}
+    assert answer.json() == {"data": {"items": []}}
     answer = await request(server, "GET", params=params | {"variables": "", "operationName": "b"})
     assert answer.json() == ANSWER
 
@@ -273,7 +273,7 @@ async def test_foreign_origin_cannot_open_a_websocket(origin: str, server: Serve
 
 
 async def test_subscription_without_a_stream_is_refused(server: Server) -> None:
-    body = '{"query":"subscription { getOrder { id } }"}'
+    body = '{"query":"subscription { item { id } }"}'
     for accept, status in ((JSON, 200), (GRAPHQL_JSON, 400)):
         answer = await request(server, "POST", content=body, headers={"accept": accept})
         assert answer.status_code == status
@@ -285,8 +285,8 @@ async def test_event_stream_follows_changes(
     method: str, server: Server, transactional_db: None
 ) -> None:
     user = await User.objects.acreate(username="v")
-    order = await Order.objects.acreate(user=user)
-    query = "subscription { getOrder { state } }"
+    item = await Item.objects.acreate(owner=user)
+    query = "subscription { item { state } }"
     content = {"json": {"query": query}} if method == "POST" else {"params": {"query": query}}
     async with (
         asyncio.timeout(PATIENCE_SECONDS),
@@ -296,17 +296,17 @@ async def test_event_stream_follows_changes(
         assert stream.headers["content-type"] == "text/event-stream; charset=utf-8"
         assert stream.headers["cache-control"] == "no-store"
         lines = stream.aiter_lines()
-        for state in ("UNPAID", "PAID"):
-            await Order.objects.filter(pk=order.pk).aupdate(state=state)
+        for state in ("OPEN", "DONE"):
+            await Item.objects.filter(pk=item.pk).aupdate(state=state)
             assert await anext(lines) == "event: next"
-            result = json.dumps({"data": {"getOrder": {"state": state}}}, separators=(",", ":"))
+            result = json.dumps({"data": {"item": {"state": state}}}, separators=(",", ":"))
             assert await anext(lines) == f"data: {result}"
             assert await anext(lines) == ""
 
 
 async def test_quiet_event_stream_is_kept_alive(start_server: Any) -> None:
     server = start_server(DEBUG="true", OPEN_ACCESS="true", GRAPHQL_PING_SECONDS="0.1")
-    query = {"query": "subscription { getOrder { id } }"}
+    query = {"query": "subscription { item { id } }"}
     async with (
         asyncio.timeout(PATIENCE_SECONDS),
         httpx.AsyncClient(headers={"accept": EVENT_STREAM}) as client,

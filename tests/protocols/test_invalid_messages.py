@@ -23,7 +23,7 @@ MALFORMED: dict[str, str | bytes] = {
     "no json": "connection_init",
     "half an object": '{"type":"connection_init"',
     "two objects": INIT + INIT,
-    "byte order mark": "\ufeff" + INIT,
+    "byte item mark": "\ufeff" + INIT,
     "comment": INIT + "// hello",
     "single quotes": "{'type':'connection_init'}",
     "list": f"[{INIT}]",
@@ -164,7 +164,7 @@ async def test_second_initialisation_closes_with_4429(subprotocol: str, server: 
 
 async def test_id_in_use_closes_with_4409(server: Server) -> None:
     async with websocket(server, is_ready=True) as connection:
-        payload = {"query": "subscription { getOrder { id } }"}
+        payload = {"query": "subscription { item { id } }"}
         message = json.dumps({"type": "subscribe", "id": "one", "payload": payload})
         await connection.send(message)
         await connection.recv()
@@ -174,7 +174,7 @@ async def test_id_in_use_closes_with_4409(server: Server) -> None:
 
 async def test_reason_is_cut_to_what_a_close_frame_holds(server: Server) -> None:
     async with websocket(server, is_ready=True) as connection:
-        payload = {"query": "subscription { getOrder { id } }"}
+        payload = {"query": "subscription { item { id } }"}
         message = json.dumps({"type": "subscribe", "id": "é\ud800" * 128, "payload": payload})
         await connection.send(message)
         await connection.recv()
@@ -262,7 +262,7 @@ TYPES = st.sampled_from(
     ["connection_init", "subscribe", "start", "complete", "stop", "ping", "pong", "connection_ack"]
 )
 PAYLOADS = st.fixed_dictionaries(
-    {"query": st.sampled_from(["{ __typename }", "subscription { getOrder { id } }", "{", ""])},
+    {"query": st.sampled_from(["{ __typename }", "subscription { item { id } }", "{", ""])},
     optional={"operationName": JSON, "variables": JSON, "extensions": JSON},
 )
 MESSAGES = (

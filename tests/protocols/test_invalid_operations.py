@@ -8,7 +8,7 @@ import pytest
 from django.contrib.auth.models import User
 from graphql import get_introspection_query
 
-from orders.models import Order
+from tests.items.models import Item
 from tests.protocols.raw import websocket
 from tests.server import Server
 
@@ -31,10 +31,10 @@ REFUSED: dict[str, tuple[str, str]] = {
     "NUL": ("{ __typename \0 }", UNPARSED),
     "lone surrogate": ("{ \ud800 }", UNPARSED),
     "deep selections": ("{ a" * 450, UNPARSED),
-    "deep list": ("{ getOrders(first: " + "[" * 900, UNPARSED),
+    "deep list": ("{ items(first: " + "[" * 900, UNPARSED),
     "deep type": ("query ($a: " + "[" * 900, UNPARSED),
     "too many tokens": ("{ " + "__typename " * 1000 + "}", UNPARSED),
-    "too many fields": ("{ getOrders { " + "id " * 500 + "} }", INVALID),
+    "too many fields": ("{ items { " + "id " * 500 + "} }", INVALID),
     "too many aliases": (
         "{ ...f ...f } fragment f on Query { "
         + " ".join(f"a{i}: __typename" for i in range(251))
@@ -52,26 +52,26 @@ REFUSED: dict[str, tuple[str, str]] = {
     "unknown field": ("{ nothing }", INVALID),
     "very long name": ("{ " + "a" * 30_000 + " }", INVALID),
     "very long comment": ("{ __typename } #" + "a" * 32_768, UNPARSED),
-    "fields of one name": ("{ getOrders { " + "id " * 480 + "} }", INVALID),
-    "large result": ("{ getOrders(first: 200) { " + "id " * 50 + "} }", LARGE),
+    "fields of one name": ("{ items { " + "id " * 480 + "} }", INVALID),
+    "large result": ("{ items(first: 200) { " + "id " * 50 + "} }", LARGE),
     "large result by default": (
-        "{ a: getOrders " + ALIASES + " b: getOrders " + ALIASES + "}",
+        "{ a: items " + ALIASES + " b: items " + ALIASES + "}",
         LARGE,
     ),
     "large result in fragments": (
-        "{ ...f } fragment f on Query { getOrders(first: 200) { ...o } } "
-        "fragment o on Order { ...p ... on Order { ...p } } fragment p on Order " + ALIASES,
+        "{ ...f } fragment f on Query { items(first: 200) { ...o } } "
+        "fragment o on Item { ...p ... on Item { ...p } } fragment p on Item " + ALIASES,
         LARGE,
     ),
     "large introspection": (
         "{ __schema { types { fields { args " + ALIASES.replace("id", "name") + "} } } }",
         LARGE,
     ),
-    "unknown argument": ("{ getOrders(last: 1) { id } }", INVALID),
-    "two root fields": ("subscription { getOrder { id } getOrders { id } }", INVALID),
+    "unknown argument": ("{ items(last: 1) { id } }", INVALID),
+    "two root fields": ("subscription { item { id } items { id } }", INVALID),
     "fragments only": ("fragment a on Query { __typename }", INVALID),
     "type definition": ("type A { a: Int }", INVALID),
-    "number of 5000 digits": ("{ getOrders(first: " + "9" * 5000 + ") { id } }", INVALID),
+    "number of 5000 digits": ("{ items(first: " + "9" * 5000 + ") { id } }", INVALID),
     "introspection of introspection": (
         "{ __schema { types " + "{ fields { type " * 4 + "{ name" + "}" * 11,
         INVALID,
@@ -82,33 +82,33 @@ REFUSED: dict[str, tuple[str, str]] = {
 
 # What comes of variables, and of arguments when a resolver looks at them.
 WITH_VARIABLES: dict[str, tuple[str, dict[str, Any]]] = {
-    "text for a number": ("query ($n: Int) { getOrders(first: $n) { id } }", {"n": "1"}),
-    "huge number": ("query ($n: Int) { getOrders(first: $n) { id } }", {"n": 10**4000}),
-    "huge float": ("query ($n: Int) { getOrders(first: $n) { id } }", {"n": 1e300}),
-    "boolean for a number": ("query ($n: Int) { getOrders(first: $n) { id } }", {"n": True}),
-    "nested list": ("query ($n: Int) { getOrders(first: $n) { id } }", {"n": [[[1]]]}),
+    "text for a number": ("query ($n: Int) { items(first: $n) { id } }", {"n": "1"}),
+    "huge number": ("query ($n: Int) { items(first: $n) { id } }", {"n": 10**4000}),
+    "huge float": ("query ($n: Int) { items(first: $n) { id } }", {"n": 1e300}),
+    "boolean for a number": ("query ($n: Int) { items(first: $n) { id } }", {"n": True}),
+    "nested list": ("query ($n: Int) { items(first: $n) { id } }", {"n": [[[1]]]}),
     "deep object": (
-        "query ($n: ID!) { getOrder(id: $n) { id } }",
+        "query ($n: ID!) { item(id: $n) { id } }",
         {"n": json.loads('{"a":' * 40 + "1" + "}" * 40)},
     ),
-    "missing": ("query ($n: ID!) { getOrder(id: $n) { id } }", {}),
-    "null": ("query ($n: ID!) { getOrder(id: $n) { id } }", {"n": None}),
-    "NUL in a key": ("query ($n: ID!) { getOrder(id: $n) { id } }", {"n": "1\0"}),
-    "surrogate in a key": ("query ($n: ID!) { getOrder(id: $n) { id } }", {"n": "\ud800"}),
-    "digits of elsewhere": ("query ($n: ID!) { getOrder(id: $n) { id } }", {"n": "\u0661"}),
-    "key beyond 64 bits": ("query ($n: ID!) { getOrder(id: $n) { id } }", {"n": "9" * 19}),
-    "key of 5000 digits": ("query ($n: ID!) { getOrder(id: $n) { id } }", {"n": "9" * 5000}),
-    "negative page": ("query ($n: Int) { getOrders(first: $n) { id } }", {"n": -1}),
-    "no such day": (
-        'mutation ($d: Date) { createOrder(username: "v", date: $d) { id } }',
-        {"d": "2026-02-30"},
+    "missing": ("query ($n: ID!) { item(id: $n) { id } }", {}),
+    "null": ("query ($n: ID!) { item(id: $n) { id } }", {"n": None}),
+    "NUL in a key": ("query ($n: ID!) { item(id: $n) { id } }", {"n": "1\0"}),
+    "surrogate in a key": ("query ($n: ID!) { item(id: $n) { id } }", {"n": "\ud800"}),
+    "digits of elsewhere": ("query ($n: ID!) { item(id: $n) { id } }", {"n": "\u0661"}),
+    "key beyond 64 bits": ("query ($n: ID!) { item(id: $n) { id } }", {"n": "9" * 19}),
+    "key of 5000 digits": ("query ($n: ID!) { item(id: $n) { id } }", {"n": "9" * 5000}),
+    "negative page": ("query ($n: Int) { items(first: $n) { id } }", {"n": -1}),
+    "what the scalar refuses": (
+        'mutation ($n: Name) { createItem(owner: "v", name: $n) { id } }',
+        {"n": "x" * 41},
     ),
     "no such state": (
-        "query ($s: OrderState) { getOrders(state: $s) { id } }",
-        {"s": "PAID\0"},
+        "query ($s: State) { items(state: $s) { id } }",
+        {"s": "DONE\0"},
     ),
     "surrogate in a text": (
-        "mutation ($u: String) { createOrder(username: $u) { id } }",
+        "mutation ($u: String) { createItem(owner: $u) { id } }",
         {"u": "\ud800"},
     ),
 }
@@ -192,8 +192,8 @@ async def test_large_result_by_a_variable_is_refused(
 ) -> None:
     query = (
         "query ($n: Int = 200) {"
-        f" a: getOrders(first: $n) {ALIASES} b: getOrders(first: $n) {ALIASES} "
-        f"c: getOrders(first: $n) {ALIASES} }}"
+        f" a: items(first: $n) {ALIASES} b: items(first: $n) {ALIASES} "
+        f"c: items(first: $n) {ALIASES} }}"
     )
     payload = {"query": query, "variables": variables}
     (error,) = await ask_by_websocket(server, "graphql-transport-ws", payload)
@@ -220,8 +220,8 @@ async def ask(server: Server, query: str, variables: dict[str, Any]) -> Any:
 
 async def test_one_source_too_many_is_refused(start_server: Any) -> None:
     server = start_server(OPEN_ACCESS="true", DEBUG="true", GRAPHQL_MAX_SOURCES="1")
-    await Order.objects.acreate(user=await User.objects.acreate(username="v"))
-    payload = {"query": "subscription { getOrder { state } }"}
+    await Item.objects.acreate(owner=await User.objects.acreate(username="v"))
+    payload = {"query": "subscription { item { state } }"}
     async with websocket(server, is_ready=True) as connection:
 
         async def subscribe(id_: str, payload: dict[str, Any]) -> Any:
@@ -232,7 +232,7 @@ async def test_one_source_too_many_is_refused(start_server: Any) -> None:
         first = await subscribe("1", payload)
         # An equal subscription needs no source of its own, whatever comes with it.
         assert await subscribe("2", payload | {"variables": {"undeclared": "x" * 1000}}) == first
-        other = {"query": "subscription { getOrder { id } }"}
+        other = {"query": "subscription { item { id } }"}
         (error,) = await subscribe("3", other)
         assert error["extensions"]["code"] == "TOO_MANY_SOURCES"
         _, (error,) = await ask_by_http(server, "text/event-stream", other)
@@ -244,14 +244,14 @@ async def test_one_source_too_many_is_refused(start_server: Any) -> None:
 
 @pytest.mark.parametrize("text", ["\0", "a\0b", "\ud800", "\udfff\ud800"], ids=ascii)
 async def test_text_that_no_database_keeps_finds_nobody(text: str, server: Server) -> None:
-    query = "mutation ($u: String) { createOrder(username: $u) { id } }"
+    query = "mutation ($u: String) { createItem(owner: $u) { id } }"
     payload = {"query": query, "variables": {"u": text}}
     errors = await ask_by_websocket(server, "graphql-transport-ws", payload)
     assert errors[0]["extensions"]["code"] in {INPUT, "NOT_FOUND"}
     # The connection to the database is as good as before.
-    assert (await ask_by_http(server, "application/json", {"query": "{ getOrder(id: 0) { id } }"}))[
-        1
-    ][0]["extensions"]["code"] == "NOT_FOUND"
+    assert (await ask_by_http(server, "application/json", {"query": "{ item(id: 0) { id } }"}))[1][
+        0
+    ]["extensions"]["code"] == "NOT_FOUND"
 
 
 @pytest.mark.parametrize("subprotocol", ["graphql-transport-ws", "graphql-ws"])
@@ -259,10 +259,10 @@ async def test_more_operations_than_allowed_are_refused_one_by_one(
     subprotocol: str, start_server: Any
 ) -> None:
     server = start_server(OPEN_ACCESS="true", DEBUG="true", GRAPHQL_MAX_OPERATIONS="2")
-    await Order.objects.acreate(user=await User.objects.acreate(username="v"))
+    await Item.objects.acreate(owner=await User.objects.acreate(username="v"))
     is_new = subprotocol == "graphql-transport-ws"
     start, stop = ("subscribe", "complete") if is_new else ("start", "stop")
-    payload = {"query": "subscription { getOrder { state } }"}
+    payload = {"query": "subscription { item { state } }"}
     async with websocket(server, subprotocol, is_ready=True) as connection:
 
         async def subscribe(id_: str) -> dict[str, Any]:
@@ -272,14 +272,14 @@ async def test_more_operations_than_allowed_are_refused_one_by_one(
             return answer
 
         # Two ids for the same operation are two subscriptions.
-        assert (await subscribe("1"))["payload"] == {"data": {"getOrder": {"state": "UNPAID"}}}
-        assert (await subscribe("2"))["payload"] == {"data": {"getOrder": {"state": "UNPAID"}}}
+        assert (await subscribe("1"))["payload"] == {"data": {"item": {"state": "OPEN"}}}
+        assert (await subscribe("2"))["payload"] == {"data": {"item": {"state": "OPEN"}}}
         refusal = await subscribe("3")
         assert refusal["type"] == "error"
         errors = refusal["payload"] if is_new else refusal["payload"]["errors"]
         assert errors[0]["extensions"]["code"] == "TOO_MANY_OPERATIONS"
-        await Order.objects.aupdate(state="PAID")
+        await Item.objects.aupdate(state="DONE")
         changed = [json.loads(await connection.recv()) for _ in range(2)]
         assert {each["id"] for each in changed} == {"1", "2"}
         await connection.send(json.dumps({"type": stop, "id": "1"}))
-        assert (await subscribe("3"))["payload"] == {"data": {"getOrder": {"state": "PAID"}}}
+        assert (await subscribe("3"))["payload"] == {"data": {"item": {"state": "DONE"}}}

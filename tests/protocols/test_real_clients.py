@@ -3,7 +3,7 @@
 import pytest
 from django.contrib.auth.models import User
 
-from orders.models import Order
+from tests.items.models import Item
 from tests.protocols import node
 from tests.server import Server
 
@@ -28,17 +28,17 @@ async def test_client_asks_changes_and_follows(client: str, server: Server) -> N
     name, *arguments = CLIENTS[client]
     url = server.http if client == "graphql-sse" else server.websocket
     async with node.script(name, url, *arguments) as script:
-        created = (await script.line())["created"]["createOrder"]
-        assert created["state"] == "UNPAID"
+        created = (await script.line())["created"]["createItem"]
+        assert created["state"] == "OPEN"
         assert await script.line() == {
-            "asked": {"getOrders": [created | {"user": {"username": "valentine"}}]}
+            "asked": {"items": [created | {"owner": {"username": "valentine"}}]}
         }
         assert "Cannot query field 'nothing'" in (await script.line())["refused"][0]
         assert "Cannot query field 'nothing'" in (await script.line())["refused"][0]
-        assert await script.line() == {"next": {"getOrder": {"state": "UNPAID"}}}
-        await Order.objects.filter(pk=created["id"]).aupdate(state="PAID")
-        assert await script.line() == {"next": {"getOrder": {"state": "PAID"}}}
-        assert await script.line() == {"asked": {"getOrders": [{"state": "PAID"}]}}
+        assert await script.line() == {"next": {"item": {"state": "OPEN"}}}
+        await Item.objects.filter(pk=created["id"]).aupdate(state="DONE")
+        assert await script.line() == {"next": {"item": {"state": "DONE"}}}
+        assert await script.line() == {"asked": {"items": [{"state": "DONE"}]}}
         assert await script.line() == {"closed": True}
         assert await script.end() == (0, "")
 

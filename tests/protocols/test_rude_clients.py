@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 
-from orders.models import Order
+from tests.items.models import Item
 from tests.protocols.raw import (
     PATIENCE_SECONDS,
     close_code,
@@ -35,7 +35,7 @@ Leave = Callable[[socket.socket], None]
 MAX_GROWTH_BYTES = 128 * 1024 * 1024
 NEW = ("graphql-transport-ws",)
 SUBSCRIBE = frame(
-    b'{"type":"subscribe","id":"1","payload":{"query":"subscription { getOrder { id } }"}}'
+    b'{"type":"subscribe","id":"1","payload":{"query":"subscription { item { id } }"}}'
 )
 EVENTS = (
     "POST /graphql/ HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n"
@@ -67,8 +67,8 @@ BY_HTTP: dict[str, bytes] = {
     "half a header": b"GET /graphql/ HTTP/1.1\r\nHost: local",
     "no HTTP": b"\x16\x03\x01\x02\x00 hello",
     "half a body": EVENTS.format(1000, "{").encode(),
-    "an event stream": events("subscription { getOrder { id } }"),
-    "a query": events("{ getOrders { id } }"),
+    "an event stream": events("subscription { item { id } }"),
+    "a query": events("{ items { id } }"),
 }
 BY_WEBSOCKET: dict[str, bytes] = {
     "an initialisation": b"",
@@ -76,7 +76,7 @@ BY_WEBSOCKET: dict[str, bytes] = {
     "a header": b"\x81\xff",
     "half a message": SUBSCRIBE[:-9],
     "a subscription": SUBSCRIBE,
-    "a query": frame(b'{"type":"subscribe","id":"1","payload":{"query":"{getOrders{id}}"}}'),
+    "a query": frame(b'{"type":"subscribe","id":"1","payload":{"query":"{items{id}}"}}'),
     "a subscription and half a message": SUBSCRIBE + SUBSCRIBE[:9],
     "fragments without the last": frame(b'{"type":', first=0x01) + frame(b'"pi', first=0x00),
 }
@@ -105,7 +105,7 @@ async def test_websocket_client_that_breaks_off_leaves_nothing(leave: Leave, cle
 
 
 async def test_many_break_off_while_results_are_sent(clean: Server) -> None:
-    order = await Order.objects.acreate(user=await User.objects.acreate(username="v"))
+    item = await Item.objects.acreate(owner=await User.objects.acreate(username="v"))
     clients = []
     for _ in range(50):
         client = socket.create_connection(("127.0.0.1", clean.port), PATIENCE_SECONDS)
@@ -113,7 +113,7 @@ async def test_many_break_off_while_results_are_sent(clean: Server) -> None:
         clients.append(client)
     await metrics_become(clean, subscribers=50)
     for number, client in enumerate(clients):
-        await Order.objects.filter(pk=order.pk).aupdate(state="PAID" if number % 2 else "UNPAID")
+        await Item.objects.filter(pk=item.pk).aupdate(state="DONE" if number % 2 else "OPEN")
         reset(client)
 
 
@@ -215,9 +215,9 @@ async def test_client_that_comes_and_goes_without_reading_leaves_nothing(clean: 
 @pytest.mark.parametrize("kind", ["WebSocket", "event stream"])
 async def test_slow_reader_is_cut_off_and_delays_nobody(kind: str, clean: Server) -> None:
     user = await User.objects.acreate(username="v")
-    await Order.objects.abulk_create(Order(user=user) for _ in range(200))
+    await Item.objects.abulk_create(Item(owner=user) for _ in range(200))
     fields = " ".join(f"a{number}: state" for number in range(60))
-    query = f"subscription {{ getOrders(first: 200) {{ id {fields} }} }}"
+    query = f"subscription {{ items(first: 200) {{ id {fields} }} }}"
     payload = {"type": "subscribe", "id": "1", "payload": {"query": query}}
     before = resident_bytes(clean)
     with tcp(clean, receive_buffer=4096) as slow, tcp(clean) as quick:
@@ -232,7 +232,7 @@ async def test_slow_reader_is_cut_off_and_delays_nobody(kind: str, clean: Server
         # Bigger than what the kernel buffers, then new results until the slow one is gone.
         async with asyncio.timeout(30):
             while (await asyncio.to_thread(metrics, clean))["subscribers"] == 2:
-                await Order.objects.acreate(user=user)
+                await Item.objects.acreate(owner=user)
                 await asyncio.to_thread(read_until, quick, b'"next"')
         assert resident_bytes(clean) - before < 2 * MAX_GROWTH_BYTES
         assert "closed with 1008: 'Too slow" in clean.log
@@ -274,13 +274,13 @@ async def test_one_connection_too_many_is_503(start_server: Any) -> None:
     )
     with tcp(server) as first, tcp(server) as second, tcp(server) as third:
         await asyncio.to_thread(open_websocket, first, server)
-        second.sendall(events("subscription { getOrder { id } }"))
+        second.sendall(events("subscription { item { id } }"))
         await metrics_become(server, connections=2)
         third.sendall(handshake(server))
         answer = await asyncio.to_thread(read_to_end, third)
         assert answer.startswith(b"HTTP/1.1 503 ")
         with tcp(server) as fourth:
-            fourth.sendall(events("subscription { getOrder { id } }"))
+            fourth.sendall(events("subscription { item { id } }"))
             await asyncio.to_thread(read_until, fourth, b"HTTP/1.1 503 ")
         reset(second)
         await metrics_become(server, connections=1)

@@ -21,8 +21,8 @@ from django.db import connection as database
 from websockets.asyncio.client import ClientConnection
 from websockets.typing import Subprotocol
 
-from orders.models import Order
 from tests.clients import post
+from tests.items.models import Item
 from tests.protocols.raw import INIT, metrics, metrics_become, resident_bytes
 from tests.server import Server
 
@@ -30,7 +30,7 @@ ROUNDS = 2
 MAX_SUBSCRIPTIONS = 30
 SETTLE_SECONDS = 60
 MAX_GROWTH_BYTES = 24 * 1024 * 1024
-SELECTIONS = ["id", "state", "id state", "id date state user { username email }"]
+SELECTIONS = ["id", "state", "id state", "id name state owner { username } parts { name }"]
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,13 @@ class Asked:
 
     def document(self, kind: str) -> str:
         """The document of a `query` or `subscription`."""
-        return f"{kind} {{ getOrders({self.arguments}) {{ {self.selection} }} }}"
+        return f"{kind} {{ items({self.arguments}) {{ {self.selection} }} }}"
 
 
 def anything(chance: random.Random) -> Asked:
     """One of some fifty operations, so that many are shared and many are not."""
     first = chance.choice([1, 2, 5, 10])
-    state = chance.choice(["", "state: PAID", "state: UNPAID"])
+    state = chance.choice(["", "state: DONE", "state: OPEN"])
     return Asked(f"first: {first} {state}", chance.choice(SELECTIONS))
 
 
@@ -173,21 +173,19 @@ def write(chance: random.Random, users: list[User]) -> None:
     """Commit one change, in one of the ways that there are."""
     match chance.randrange(6):
         case 0:
-            Order.objects.create(user=chance.choice(users))
+            Item.objects.create(owner=chance.choice(users))
         case 1:
-            Order.objects.bulk_create(Order(user=user, state="PAID") for user in users)
+            Item.objects.bulk_create(Item(owner=user, state="DONE") for user in users)
         case 2:
-            newest = Order.objects.order_by("-pk").values_list("pk", flat=True)[:5]
-            Order.objects.filter(pk__in=list(newest)).update(
-                state=chance.choice(["PAID", "UNPAID"])
-            )
+            newest = Item.objects.order_by("-pk").values_list("pk", flat=True)[:5]
+            Item.objects.filter(pk__in=list(newest)).update(state=chance.choice(["DONE", "OPEN"]))
         case 3:
             User.objects.filter(pk=chance.choice(users).pk).update(email=f"{chance.random()}@x.org")
-        case 4 if (order := Order.objects.order_by("-pk").first()) is not None:
-            order.delete()
+        case 4 if (item := Item.objects.order_by("-pk").first()) is not None:
+            item.delete()
         case _:
             with database.cursor() as cursor:
-                cursor.execute("UPDATE orders_order SET state = 'PAID' WHERE id % 7 = 0")
+                cursor.execute("UPDATE items_item SET state = 'DONE' WHERE id % 7 = 0")
 
 
 async def write_for(chance: random.Random, users: list[User], seconds: float) -> int:

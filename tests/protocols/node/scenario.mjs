@@ -8,11 +8,11 @@ const messages = (error) => [error?.errors ?? error].flat().map((each) => each.m
 export async function play(client) {
   const username = 'valentine';
   const created = await client.ask(
-    'mutation ($username: String) { createOrder(username: $username) { id state } }',
+    'mutation ($username: String) { createItem(owner: $username) { id state } }',
     { username },
   );
   tell('created', created);
-  tell('asked', await client.ask('{ getOrders(first: 1) { id state user { username } } }'));
+  tell('asked', await client.ask('{ items(first: 1) { id state owner { username } } }'));
   await client.ask('{ nothing }').then(
     (data) => tell('unexpected', data),
     (error) => tell('refused', messages(error)),
@@ -25,10 +25,10 @@ export async function play(client) {
     });
   });
   await new Promise((resolve, reject) => {
-    const leave = client.follow('subscription newest { getOrder { state } }', {
+    const leave = client.follow('subscription newest { item { state } }', {
       next: (data) => {
         tell('next', data);
-        if (data.getOrder.state === 'PAID') {
+        if (data.item.state === 'DONE') {
           leave();
           resolve();
         }
@@ -38,7 +38,7 @@ export async function play(client) {
     });
   });
   // The connection is as good as before.
-  tell('asked', await client.ask('{ getOrders(first: 1) { state } }'));
+  tell('asked', await client.ask('{ items(first: 1) { state } }'));
   await client.close();
   tell('closed', true);
 }

@@ -14,7 +14,7 @@ from app.transports.outbox import MAX_APPENDED
 from app.transports.subprotocols import GRAPHQL_TRANSPORT_WS
 from app.transports.websocket import WebSocket
 from app.viewer import Session, Viewer
-from orders.schema import schema
+from tests.items.schema import schema
 
 
 class Silence:

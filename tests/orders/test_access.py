@@ -1,16 +1,14 @@
 """Who sees and changes what, on every transport."""
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
-import httpx
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import Permission, User
 
-from app.viewer import Session, Viewer, load_session
+from app.viewer import Viewer
 from orders.models import Order
-from tests.clients import connect, post, session_cookie
+from tests.clients import connect, post
 from tests.server import Server
 
 ORDERS = "{ getOrders { user { username email } } }"
@@ -153,58 +151,6 @@ async def test_permissions_allow_writing(guarded_server: Server, ada: User) -> N
     assert [order.user_id async for order in Order.objects.all()] == [ada.pk]
 
 
-SUBSCRIPTION = "subscription { getOrders { user { username } } }"
-
-
-async def over_websocket(server: Server, user: User) -> str:
-    """The first result of a subscription."""
-    async with connect(server.websocket, user) as socket:
-        await socket.subscribe(SUBSCRIPTION)
-        return str(await socket.next())
-
-
-async def over_http(server: Server, user: User) -> str:
-    """The same, asked as a query."""
-    return str(await post(server.http, SUBSCRIPTION.removeprefix("subscription"), user=user))
-
-
-async def over_event_stream(server: Server, user: User) -> str:
-    """The same as a server-sent event."""
-    cookie = await sync_to_async(session_cookie)(user)
-    headers = {"Accept": "text/event-stream", "Cookie": cookie}
-    async with (
-        httpx.AsyncClient(headers=headers) as client,
-        client.stream("POST", server.http, json={"query": SUBSCRIPTION}) as answer,
-    ):
-        return await anext(line async for line in answer.aiter_lines() if line.startswith("data"))
-
-
-@pytest.mark.parametrize("ask", [over_websocket, over_http, over_event_stream])
-async def test_session_cookie_counts_on_every_transport(
-    ask: Callable[[Server, User], Awaitable[str]], guarded_server: Server, ada: User, bob: User
-) -> None:
-    assert "bob" not in await ask(guarded_server, ada)
-    assert "ada" in await ask(guarded_server, ada)
-    assert "ada" not in await ask(guarded_server, bob)
-
-
-async def test_live_results_stay_apart(guarded_server: Server, ada: User, bob: User) -> None:
-    """Two viewers ask the same; each gets what is theirs, also after a change."""
-    query = "subscription { getOrders { id user { username } } }"
-    async with (
-        connect(guarded_server.websocket, ada) as adas,
-        connect(guarded_server.websocket, bob) as bobs,
-    ):
-        await adas.subscribe(query)
-        await bobs.subscribe(query)
-        assert len((await adas.next())["getOrders"]) == 1
-        assert len((await bobs.next())["getOrders"]) == 1
-        await Order.objects.acreate(user=ada)
-        names = [order["user"]["username"] for order in (await adas.next())["getOrders"]]
-        assert names == ["ada", "ada"]
-        await bobs.silence()
-
-
 async def test_order_that_moves_to_another_user_leaves_and_arrives(
     guarded_server: Server, ada: User, bob: User
 ) -> None:
@@ -219,27 +165,6 @@ async def test_order_that_moves_to_another_user_leaves_and_arrives(
         assert await bobs.next() == {"getOrder": {"user": {"username": "bob"}}}
         await Order.objects.filter(user=bob).aupdate(user=ada)
         assert await bobs.next() == {"getOrder": None}
-
-
-async def test_forged_cookie_is_nobody(guarded_server: Server, ada: User) -> None:
-    async with httpx.AsyncClient(headers={"Cookie": "sessionid=forged"}) as client:
-        answer = await client.post(guarded_server.http, json={"query": ORDERS})
-    assert code_of(answer.json()) == "UNAUTHENTICATED"
-
-
-def test_forged_session_is_none_that_must_be_looked_after(ada: User) -> None:
-    """Or forged cookies could delay the review of those who are signed in."""
-    assert load_session("forged") == Session("", Viewer())
-    key = session_cookie(ada).partition("=")[2]
-    assert load_session(key).key == key
-
-
-async def test_deactivated_user_is_nobody(guarded_server: Server, ada: User) -> None:
-    cookie = await sync_to_async(session_cookie)(ada)
-    await User.objects.filter(pk=ada.pk).aupdate(is_active=False)
-    async with httpx.AsyncClient(headers={"Cookie": cookie}) as client:
-        answer = await client.post(guarded_server.http, json={"query": ORDERS})
-    assert code_of(answer.json()) == "UNAUTHENTICATED"
 
 
 def test_visible_to_is_the_rule(ada: User, bob: User) -> None:

@@ -27,77 +27,77 @@ from app.changes import postgresql as postgresql_module
 from app.changes.feed import Feed, backend_for
 from app.changes.sqlite import SQLiteBackend
 from app.web import health
-from orders.models import Order
 from tests.clients import PATIENCE_SECONDS, Socket, connect, post, session_cookie
 from tests.conftest import StartServer
+from tests.items.models import Item
 from tests.postgresql import PostgreSQL
 from tests.server import ROOT, Server
 
-NEWEST = "subscription { getOrder { date state user { username email } } }"
+NEWEST = "subscription { item { name state owner { username } } }"
 
 
 @pytest.fixture
-def order(transactional_db: None) -> Order:
-    """One order in the table."""
+def item(transactional_db: None) -> Item:
+    """One item in the table."""
     user = User.objects.create_superuser("ada", "ada@example.org")
-    return Order.objects.create(user=user, date="2026-11-22")
+    return Item.objects.create(owner=user, name="other")
 
 
 @pytest.fixture
-async def socket(server: Server, order: Order) -> AsyncIterator[Socket]:
-    """Somebody who follows the newest order, and has had the first result."""
+async def socket(server: Server, item: Item) -> AsyncIterator[Socket]:
+    """Somebody who follows the newest item, and has had the first result."""
     async with connect(server.websocket) as socket:
         await socket.subscribe(NEWEST)
-        assert (await socket.next())["getOrder"]["state"] == "UNPAID"
+        assert (await socket.next())["item"]["state"] == "OPEN"
         yield socket
 
 
-def by_save(order: Order) -> None:
-    order.state = "PAID"
-    order.save()
+def by_save(item: Item) -> None:
+    item.state = "DONE"
+    item.save()
 
 
-def by_update(order: Order) -> None:
-    Order.objects.update(state="PAID")
+def by_update(item: Item) -> None:
+    Item.objects.update(state="DONE")
 
 
-def by_bulk_update(order: Order) -> None:
-    order.state = "PAID"
-    Order.objects.bulk_update([order], ["state"])
+def by_bulk_update(item: Item) -> None:
+    item.state = "DONE"
+    Item.objects.bulk_update([item], ["state"])
 
 
-def by_create(order: Order) -> None:
-    Order.objects.create(user_id=order.user_id, date=order.date, state="PAID")
+def by_create(item: Item) -> None:
+    Item.objects.create(owner_id=item.owner_id, name=item.name, state="DONE")
 
 
-def by_bulk_create(order: Order) -> None:
-    row = Order(user_id=order.user_id, date=order.date, state="PAID")
-    Order.objects.bulk_create([row] * 10)
+def by_bulk_create(item: Item) -> None:
+    row = Item(owner_id=item.owner_id, name=item.name, state="DONE")
+    Item.objects.bulk_create([row] * 10)
 
 
-def by_raw_sql(order: Order) -> None:
+def by_raw_sql(item: Item) -> None:
     with connection.cursor() as cursor:
-        cursor.execute("UPDATE orders_order SET state = 'PAID'")
+        cursor.execute("UPDATE items_item SET state = 'DONE'")
 
 
-def by_transaction(order: Order) -> None:
+def by_transaction(item: Item) -> None:
     with transaction.atomic():
-        Order.objects.update(state="PAID")
+        Item.objects.update(state="DONE")
         Group.objects.create(name="something else in the same transaction")
 
 
-async def by_management_command(order: Order, url: str) -> None:
-    code = "from orders.models import Order; Order.objects.update(state='PAID')"
+async def by_management_command(item: Item, url: str) -> None:
+    code = "from tests.items.models import Item; Item.objects.update(state='DONE')"
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "manage.py", "shell", "--verbosity", "0", "-c", code,
-        cwd=ROOT, env=os.environ | {"DJANGO_SETTINGS_MODULE": "settings", "DATABASE_URL": url},
+        sys.executable, "manage.py", "shell", "--verbosity", "0", "-c", code, cwd=ROOT,
+        env=os.environ | {"DJANGO_SETTINGS_MODULE": "tests.items.settings", "DATABASE_URL": url},
     )  # fmt: skip
     assert await process.wait() == 0
 
 
-async def by_database_client(order: Order, url: str) -> None:
+async def by_database_client(item: Item, url: str) -> None:
     """As `sqlite3` and `psql` do: a process that knows nothing of Django."""
-    statement = "UPDATE orders_order SET state = 'PAID'"
+    statement = "UPDATE items_item SET state = 'DONE'"
     if url.startswith("sqlite"):
         code = (
             "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]);"
@@ -116,86 +116,86 @@ async def by_database_client(order: Order, url: str) -> None:
     [by_save, by_update, by_bulk_update, by_create, by_bulk_create, by_raw_sql, by_transaction],
 )
 async def test_write_in_another_process_reaches_a_subscriber(
-    write: Callable[[Order], None], socket: Socket, order: Order
+    write: Callable[[Item], None], socket: Socket, item: Item
 ) -> None:
-    await sync_to_async(write)(order)
-    assert (await socket.next())["getOrder"]["state"] == "PAID"
+    await sync_to_async(write)(item)
+    assert (await socket.next())["item"]["state"] == "DONE"
 
 
 @pytest.mark.parametrize("write", [by_management_command, by_database_client])
 async def test_foreign_process_reaches_a_subscriber(
-    write: Callable[[Order, str], Awaitable[None]], socket: Socket, order: Order, database_url: str
+    write: Callable[[Item, str], Awaitable[None]], socket: Socket, item: Item, database_url: str
 ) -> None:
-    await write(order, database_url)
-    assert (await socket.next())["getOrder"]["state"] == "PAID"
+    await write(item, database_url)
+    assert (await socket.next())["item"]["state"] == "DONE"
 
 
-async def test_mutation_reaches_a_subscriber(socket: Socket, order: Order, server: Server) -> None:
-    query = "mutation ($id: ID!) { setOrderState(id: $id, state: PAID) { id } }"
-    await post(server.http, query, id=order.pk)
-    assert (await socket.next())["getOrder"]["state"] == "PAID"
+async def test_mutation_reaches_a_subscriber(socket: Socket, item: Item, server: Server) -> None:
+    query = "mutation ($id: ID!) { setState(id: $id, state: DONE) { id } }"
+    await post(server.http, query, id=item.pk)
+    assert (await socket.next())["item"]["state"] == "DONE"
 
 
-async def test_admin_reaches_a_subscriber(socket: Socket, order: Order, server: Server) -> None:
+async def test_admin_reaches_a_subscriber(socket: Socket, item: Item, server: Server) -> None:
     user = await User.objects.aget(username="ada")
-    address = f"http://127.0.0.1:{server.port}/admin/orders/order/"
+    address = f"http://127.0.0.1:{server.port}/admin/items/item/{item.pk}/change/"
     headers = {"Cookie": await sync_to_async(session_cookie)(user), "Referer": address}
     async with httpx.AsyncClient(headers=headers) as client:
         page = await client.get(address)
         token = page.text.split('name="csrfmiddlewaretoken" value="')[1].split('"')[0]
         form = {
             "csrfmiddlewaretoken": token,
-            "action": "mark_paid",
-            "_selected_action": str(order.pk),
+            "name": item.name,
+            "state": "DONE",
+            "owner": str(item.owner_id),
         }
         cookies = f"{headers['Cookie']}; csrftoken={client.cookies['csrftoken']}"
         client.cookies.clear()
         answer = await client.post(address, data=form, headers={"Cookie": cookies})
     assert answer.status_code == 302, answer.text
-    assert (await socket.next())["getOrder"]["state"] == "PAID"
+    assert (await socket.next())["item"]["state"] == "DONE"
 
 
-async def test_deletion_reaches_a_subscriber(socket: Socket, order: Order) -> None:
-    await Order.objects.all().adelete()
-    assert await socket.next() == {"getOrder": None}
+async def test_deletion_reaches_a_subscriber(socket: Socket, item: Item) -> None:
+    await Item.objects.all().adelete()
+    assert await socket.next() == {"item": None}
 
 
-async def test_change_of_the_user_reaches_a_subscriber(socket: Socket, order: Order) -> None:
-    await User.objects.filter(pk=order.user_id).aupdate(email="new@example.org")
-    assert (await socket.next())["getOrder"]["user"]["email"] == "new@example.org"
+async def test_change_of_the_user_reaches_a_subscriber(socket: Socket, item: Item) -> None:
+    await User.objects.filter(pk=item.owner_id).aupdate(username="lovelace")
+    assert (await socket.next())["item"]["owner"]["username"] == "lovelace"
 
 
-async def test_change_of_the_orders_user_reaches_a_subscriber(socket: Socket, order: Order) -> None:
+async def test_change_of_the_items_owner_reaches_a_subscriber(socket: Socket, item: Item) -> None:
     bob = await User.objects.acreate(username="bob")
-    await Order.objects.filter(pk=order.pk).aupdate(user=bob)
-    assert (await socket.next())["getOrder"]["user"]["username"] == "bob"
+    await Item.objects.filter(pk=item.pk).aupdate(owner=bob)
+    assert (await socket.next())["item"]["owner"]["username"] == "bob"
 
 
 async def test_nothing_is_sent_for_what_did_not_change_the_result(
-    socket: Socket, order: Order
+    socket: Socket, item: Item
 ) -> None:
     @sync_to_async
     def write() -> None:
-        Order.objects.update(state="UNPAID")
+        Item.objects.update(state="OPEN")
         User.objects.create(username="bob")
         with transaction.atomic():
-            Order.objects.update(state="PAID")
+            Item.objects.update(state="DONE")
             transaction.set_rollback(True)
 
     await write()
     await socket.silence()
 
 
-async def test_burst_ends_with_the_final_state(socket: Socket, order: Order) -> None:
+async def test_burst_ends_with_the_final_state(socket: Socket, item: Item) -> None:
     @sync_to_async
     def write() -> None:
-        for day in range(1, 31):
-            Order.objects.update(date=f"2026-12-{day:02}")
+        for number in range(1, 31):
+            Item.objects.update(name=f"item {number}")
 
     await write()
-    final = {"date": "2026-12-30", "state": "UNPAID"}
-    final_order = final | {"user": {"username": "ada", "email": "ada@example.org"}}
-    await socket.until({"getOrder": final_order})
+    final = {"name": "item 30", "state": "OPEN", "owner": {"username": "ada"}}
+    await socket.until({"item": final})
     await socket.silence()
 
 
@@ -211,7 +211,7 @@ async def test_migrate_installs_and_removes_triggers(
 
     migrate = sync_to_async(call_command)
     tables = await present()
-    assert tables >= {"orders_order", "auth_user"}
+    assert tables >= {"items_item", "auth_user"}
     assert "auth_group" not in tables
     live = settings.LIVE_MODELS
     settings.LIVE_MODELS = ["auth.User", "auth.Group"]
@@ -224,26 +224,26 @@ async def test_migrate_installs_and_removes_triggers(
 
 @pytest.mark.only("postgresql")
 async def test_missing_trigger_is_reported(
-    postgresql: PostgreSQL, order: Order, caplog: pytest.LogCaptureFixture
+    postgresql: PostgreSQL, item: Item, caplog: pytest.LogCaptureFixture
 ) -> None:
     @sync_to_async
     def execute(statement: str) -> None:
         with connection.cursor() as cursor:
             cursor.execute(statement)
 
-    await execute(f"ALTER TABLE orders_order DISABLE TRIGGER {triggers.TRIGGER}")
+    await execute(f"ALTER TABLE items_item DISABLE TRIGGER {triggers.TRIGGER}")
     try:
         async with aclosing(backend_for("default").changes()) as changes:  # type: ignore[type-var]
             assert await anext(changes) is None
     finally:
-        await execute(f"ALTER TABLE orders_order ENABLE TRIGGER {triggers.TRIGGER}")
-    assert "orders_order will not announce changes" in caplog.text
+        await execute(f"ALTER TABLE items_item ENABLE TRIGGER {triggers.TRIGGER}")
+    assert "items_item will not announce changes" in caplog.text
 
 
 @pytest.mark.only("postgresql")
 async def test_trigger_that_goes_is_noticed_and_one_that_comes_back(
     postgresql: PostgreSQL,
-    order: Order,
+    item: Item,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -266,30 +266,30 @@ async def test_trigger_that_goes_is_noticed_and_one_that_comes_back(
         return answer.text
 
     async with feed, client:
-        watch = feed.watch(Order)
+        watch = feed.watch(Item)
         await becomes(200)
         try:
-            await execute(f"ALTER TABLE orders_order DISABLE TRIGGER {triggers.TRIGGER}")
-            assert "changes of orders_order: run migrate" in await becomes(503)
+            await execute(f"ALTER TABLE items_item DISABLE TRIGGER {triggers.TRIGGER}")
+            assert "changes of items_item: run migrate" in await becomes(503)
             await asyncio.sleep(0.5)  # some looks
-            assert caplog.text.count("orders_order will not announce changes") == 1
+            assert caplog.text.count("items_item will not announce changes") == 1
             await anext(watch)
-            await Order.objects.aupdate(state="PAID")
+            await Item.objects.aupdate(state="DONE")
         finally:
-            await execute(f"ALTER TABLE orders_order ENABLE TRIGGER {triggers.TRIGGER}")
+            await execute(f"ALTER TABLE items_item ENABLE TRIGGER {triggers.TRIGGER}")
         async with asyncio.timeout(PATIENCE_SECONDS):
             await anext(watch)  # what was written in between is not missed
         await becomes(200)
 
 
-async def test_watch_yields_at_once_and_after_each_change(order: Order) -> None:
+async def test_watch_yields_at_once_and_after_each_change(item: Item) -> None:
     async with Feed(backend_for("default")) as feed:
-        watch = feed.watch(Order)
+        watch = feed.watch(Item)
         async with asyncio.timeout(PATIENCE_SECONDS):
             await anext(watch)
             await anext(watch)  # on connecting, everything counts as changed
-            for state in ("PAID", "UNPAID"):
-                await Order.objects.aupdate(state=state)
+            for state in ("DONE", "OPEN"):
+                await Item.objects.aupdate(state=state)
                 await anext(watch)
 
 
@@ -300,24 +300,24 @@ async def test_watch_of_a_model_that_is_not_live_is_refused(transactional_db: No
 
 
 def test_unknown_live_model_is_a_system_check_error(settings: Settings) -> None:
-    settings.LIVE_MODELS = ["orders.Order", "orders.Invoice", "nonsense"]
+    settings.LIVE_MODELS = ["items.Item", "items.Invoice", "nonsense"]
     errors = live_models.check_live_models()
     assert [error.id for error in errors] == ["live.E001", "live.E001"]
 
 
 @pytest.mark.only("postgresql")
 async def test_unwatched_tables_wake_nobody_on_postgresql(
-    postgresql: PostgreSQL, order: Order
+    postgresql: PostgreSQL, item: Item
 ) -> None:
     async with Feed(backend_for("default")) as feed:
-        users, orders = feed.watch(User), feed.watch(Order)
+        users, items = feed.watch(User), feed.watch(Item)
         async with asyncio.timeout(PATIENCE_SECONDS):
             await anext(users)
-            await anext(orders)
+            await anext(items)
             await anext(users)  # on connecting, everything counts as changed
-            await anext(orders)
-            await Order.objects.aupdate(state="PAID")
-            await anext(orders)
+            await anext(items)
+            await Item.objects.aupdate(state="DONE")
+            await anext(items)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.2):
                 await anext(users)
@@ -325,7 +325,7 @@ async def test_unwatched_tables_wake_nobody_on_postgresql(
 
 async def test_ended_watch_is_forgotten(transactional_db: None) -> None:
     feed = Feed(backend_for("default"))
-    watch = feed.watch(Order)
+    watch = feed.watch(Item)
     assert len(feed._watches) == 1
     del watch
     assert len(feed._watches) == 0
@@ -354,14 +354,14 @@ async def _last_query(observer: psycopg.AsyncConnection[tuple[object, ...]]) -> 
 
 @pytest.mark.only("postgresql")
 async def test_many_subscriptions_hold_few_connections(
-    postgresql: PostgreSQL, start_server: StartServer, order: Order, database_url: str
+    postgresql: PostgreSQL, start_server: StartServer, item: Item, database_url: str
 ) -> None:
     """200 distinct ones, so that nothing is shared."""
     server = start_server(DEBUG="true", OPEN_ACCESS="true")
     async with connect(server.websocket) as first, connect(server.websocket) as second:
         for n, each in enumerate((first, second)):
             for size in range(n * 100 + 1, n * 100 + 101):
-                await each.subscribe(f"subscription {{ getOrders(first: {size}) {{ id }} }}")
+                await each.subscribe(f"subscription {{ items(first: {size}) {{ id }} }}")
         for each in (first, second):
             for _ in range(100):
                 await each.next()
@@ -376,7 +376,7 @@ async def test_many_subscriptions_hold_few_connections(
 
 @pytest.mark.only("postgresql")
 async def test_subscribers_survive_a_restart_of_postgresql(
-    restartable: PostgreSQL, start_server: StartServer, order: Order
+    restartable: PostgreSQL, start_server: StartServer, item: Item
 ) -> None:
     server = start_server(DEBUG="true", OPEN_ACCESS="true")
     async with connect(server.websocket) as socket:
@@ -385,16 +385,16 @@ async def test_subscribers_survive_a_restart_of_postgresql(
         await sync_to_async(disconnect)()
         await asyncio.to_thread(restartable.crash)
         await sync_to_async(disconnect)()
-        await Order.objects.aupdate(state="PAID")
-        assert (await socket.next(30))["getOrder"]["state"] == "PAID"
+        await Item.objects.aupdate(state="DONE")
+        assert (await socket.next(30))["item"]["state"] == "DONE"
         for _ in range(8):
-            answer = await post(server.http, "{ getOrders { state } }")
-            assert answer == {"data": {"getOrders": [{"state": "PAID"}]}}
+            answer = await post(server.http, "{ items { state } }")
+            assert answer == {"data": {"items": [{"state": "DONE"}]}}
 
 
 @pytest.mark.only("postgresql")
 async def test_outage_of_postgresql_is_told_and_survived(
-    restartable: PostgreSQL, start_server: StartServer, order: Order
+    restartable: PostgreSQL, start_server: StartServer, item: Item
 ) -> None:
     server = start_server(DEBUG="true", OPEN_ACCESS="true")
     ready = f"http://127.0.0.1:{server.port}/health/ready"
@@ -407,13 +407,13 @@ async def test_outage_of_postgresql_is_told_and_survived(
             async with asyncio.timeout(PATIENCE_SECONDS):
                 while (await client.get(ready)).status_code == 200:
                     pass
-            (error,) = (await post(server.http, "{ getOrders { state } }"))["errors"]
+            (error,) = (await post(server.http, "{ items { state } }"))["errors"]
             assert error["extensions"]["code"] == "SERVICE_UNAVAILABLE"
         finally:
             await asyncio.to_thread(restartable.start)
         await sync_to_async(disconnect)()
-        await Order.objects.aupdate(state="PAID")
-        assert (await socket.next(30))["getOrder"]["state"] == "PAID"
+        await Item.objects.aupdate(state="DONE")
+        assert (await socket.next(30))["item"]["state"] == "DONE"
         assert (await client.get(ready)).status_code == 200
     assert server.log.count("lost the database, reconnecting") == 1
 
@@ -438,7 +438,7 @@ async def test_replaced_sqlite_file_is_noticed(transactional_db: None, tmp_path:
         with closing(sqlite3.connect(each)) as database:
             database.execute("CREATE TABLE a (b)")
     async with Feed(SQLiteBackend(str(path))) as feed:
-        watch = feed.watch(Order)
+        watch = feed.watch(Item)
         async with asyncio.timeout(PATIENCE_SECONDS):
             await anext(watch)
             await anext(watch)

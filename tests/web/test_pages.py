@@ -13,8 +13,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from app.web.pages import PLAYGROUND, Pages
-from orders.board import BOARD
+from app.web.pages import PLAYGROUND, Page, Pages
+
+BOARD = Page("board", "/")
 
 
 @pytest.fixture

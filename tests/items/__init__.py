@@ -1,0 +1,1 @@
+"""A small domain with a server of its own, by which the machinery is tested."""

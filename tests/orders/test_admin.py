@@ -1,0 +1,83 @@
+"""Orders in the admin, and how people sign in."""
+
+import httpx
+import pytest
+from asgiref.sync import sync_to_async
+from django.contrib.auth.models import User
+from django.test import Client
+
+from orders.models import Order
+from tests.conftest import StartServer
+from tests.server import Server
+
+
+async def test_admin_lists_filters_searches_and_marks_paid(
+    server: Server, admin_client: Client
+) -> None:
+    """Through Django's own client: the pages themselves."""
+
+    @sync_to_async
+    def use() -> None:
+        ada = User.objects.create(username="ada", email="ada@example.org")
+        bob = User.objects.create(username="bob", email="bob@example.org")
+        mine, other = Order.objects.create(user=ada), Order.objects.create(user=bob, state="PAID")
+        path = "/admin/orders/order/"
+
+        def rows(query: str) -> set[int]:
+            result = admin_client.get(path + query).context["cl"].result_list
+            return {order.pk for order in result}
+
+        assert rows("") == {mine.pk, other.pk}
+        assert rows("?state__exact=PAID") == {other.pk}
+        assert rows("?q=ada@example.org") == {mine.pk}
+        assert rows(f"?q={other.pk}") == {other.pk}
+        form = {"action": "mark_paid", "_selected_action": [mine.pk]}
+        answer = admin_client.post(path, form, follow=True)
+        assert "1 orders are paid." in answer.text
+        assert Order.objects.get(pk=mine.pk).state == "PAID"
+
+    await use()
+
+
+async def test_everybody_can_sign_in_not_only_staff(
+    guarded_server: Server, django_user_model: type[User]
+) -> None:
+    user = await sync_to_async(User.objects.create_user)("ada", password="s3cret-enough")
+    await Order.objects.acreate(user=user)
+    async with httpx.AsyncClient() as client:
+        await sign_in(client, guarded_server, "ada")
+        result = await client.post(guarded_server.http, json={"query": "{ getOrders { state } }"})
+    assert result.json() == {"data": {"getOrders": [{"state": "UNPAID"}]}}
+
+
+async def sign_in(client: httpx.AsyncClient, server: Server, username: str) -> str:
+    """Sign in at /login/, and tell where it leads."""
+    address = f"http://127.0.0.1:{server.port}/login/"
+    page = await client.get(address)
+    token = page.text.split('name="csrfmiddlewaretoken" value="')[1].split('"')[0]
+    form = {"username": username, "password": "s3cret-enough", "csrfmiddlewaretoken": token}
+    answer = await client.post(address, data=form, headers={"Referer": address})
+    assert answer.status_code == 302
+    return answer.headers["location"]
+
+
+@pytest.mark.parametrize(("board", "home"), [("true", "/"), ("false", "/admin/")])
+async def test_signing_in_and_out_leads_to_pages_that_are_there(
+    board: str, home: str, start_server: StartServer, django_user_model: type[User]
+) -> None:
+    server = start_server(DEBUG="true", BOARD=board)
+    await sync_to_async(User.objects.create_superuser)("ada", password="s3cret-enough")
+    origin = f"http://127.0.0.1:{server.port}"
+    async with httpx.AsyncClient() as client:
+        assert "<title>Sign in | Live orders</title>" in (await client.get(f"{origin}/login/")).text
+        assert await sign_in(client, server, "ada") == home
+        for path in ("/login/", "/login/?next=/login/"):
+            again = await client.get(f"{origin}{path}")
+            assert (again.status_code, again.headers["location"]) == (302, home)
+
+        admin = await client.get(f"{origin}/admin/")
+        assert admin.status_code == 200
+        assert ("View site" in admin.text) == (board == "true")
+        form = {"csrfmiddlewaretoken": client.cookies["csrftoken"]}
+        left = await client.post(f"{origin}/admin/logout/", data=form)
+        assert left.headers["location"] == ("/" if board == "true" else "/login/")

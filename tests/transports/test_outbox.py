@@ -1,0 +1,152 @@
+"""The outbox: newest wins, and nothing owed is lost."""
+
+import asyncio
+from collections import deque
+from functools import partial
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from app.transports.outbox import MAX_APPENDED, Outbox
+from tests.live.steps import Steps
+
+NUMBERS = st.integers(0, 3)
+
+
+class Client:
+    """Takes a message each time it is told to read."""
+
+    def __init__(self) -> None:
+        self.received: list[str] = []
+        self._turns = asyncio.Semaphore(0)
+
+    async def send(self, message: str) -> None:
+        """Wait until the client reads, as a server's `send` does."""
+        await self._turns.acquire()
+        self.received.append(message)
+
+    def read(self) -> None:
+        """Take one message."""
+        self._turns.release()
+
+
+class Writing(RuleBasedStateMachine):
+    """An outbox against its model: keys in order of first arrival, each with its newest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps = Steps()
+        self.outbox = Outbox(is_eager=True)
+        self.client = Client()
+        self.writer = self.steps.call(
+            lambda: self.steps.loop.create_task(self.outbox.write(self.client.send))
+        )
+        self.steps.turn()
+        self.waiting: dict[object, str] = {}
+        self.sending: deque[str] = deque()
+        self.expected: list[str] = []
+        self.reads = 0
+        self.count = 0
+
+    def _settle(self) -> None:
+        """What the writer does once it is its turn."""
+        self.steps.turn(10)
+        self._take()
+
+    def _take(self) -> None:
+        """What is sent at once: the oldest, and the next as long as the client reads."""
+        while self.waiting and not self.sending:
+            self.sending.append(self.waiting.pop(next(iter(self.waiting))))
+            if self.reads:
+                self.reads -= 1
+                self.expected.append(self.sending.popleft())
+
+    @rule(numbers=st.lists(NUMBERS, min_size=1, max_size=5))
+    def put(self, numbers: list[int]) -> None:
+        for number in numbers:
+            self.count += 1
+            message = f"{number}: {self.count}"
+            self.steps.call(partial(self.outbox.put, number, message))
+            self.waiting[number] = message
+            self._take()
+        self._settle()
+
+    @rule(many=st.integers(1, 60))
+    def append(self, many: int) -> None:
+        for _ in range(many):
+            self.count += 1
+            self.steps.call(partial(self.outbox.append, f"owed {self.count}"))
+            self.waiting[object()] = f"owed {self.count}"
+            self._take()
+        self._settle()
+
+    @rule(number=NUMBERS)
+    def drop(self, number: int) -> None:
+        self.outbox.drop(number)
+        self.waiting.pop(number, None)
+        self._settle()
+
+    @rule(many=st.integers(1, 80))
+    def read(self, many: int) -> None:
+        for _ in range(many):
+            self.client.read()
+            if self.sending:
+                self.expected.append(self.sending.popleft())
+            else:
+                self.reads += 1
+            self._settle()
+
+    @rule()
+    def wait_for_room(self) -> None:
+        waiting = self.steps.loop.create_task(self.outbox.drain())
+        self.steps.turn(3)
+        owed = sum(message.startswith("owed") for message in self.waiting.values())
+        assert waiting.done() == (owed < MAX_APPENDED)
+        if not waiting.done():
+            for _ in range(len(self.waiting)):
+                self.read(1)
+            self.steps.turn(3)
+            assert waiting.done()
+
+    @invariant()
+    def received_is_expected(self) -> None:
+        assert self.client.received == self.expected
+        assert len(self.outbox) == len(self.waiting)
+        assert (self.outbox.writing_since is not None) == bool(self.sending)
+        assert self.outbox.sent == len(self.expected) + len(self.sending)
+
+    def teardown(self) -> None:
+        self.writer.cancel()
+        self.steps.turn()
+        self.steps.close()
+
+
+TestWriting = Writing.TestCase
+TestWriting.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+async def test_room_ends_with_the_hundredth_message_that_must_arrive() -> None:
+    outbox, client = Outbox(is_eager=True), Client()
+    for number in range(MAX_APPENDED - 1):
+        outbox.append(f"owed {number}")
+    for number in range(2 * MAX_APPENDED):
+        outbox.put(number, "newest")  # counts for nothing: there are as many as subscriptions
+    async with asyncio.timeout(1):
+        await outbox.drain()
+    outbox.append("one too many")
+    waiting = asyncio.create_task(outbox.drain())
+    writer = asyncio.create_task(outbox.write(client.send))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert waiting.done()  # the writer has taken the first
+    outbox.append("one more")
+    waiting = asyncio.create_task(outbox.drain())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not waiting.done()
+    client.read()
+    async with asyncio.timeout(1):
+        await waiting
+    writer.cancel()
+    await asyncio.wait((writer,))
