@@ -5,36 +5,44 @@
 
 import gc
 import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from django.core.asgi import get_asgi_application
+from django.core.exceptions import ImproperlyConfigured
+from environs import EnvError
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings")
-django = get_asgi_application()  # Models can be imported from here on.
+try:
+    django = get_asgi_application()  # Models can be imported from here on.
+except (EnvError, ImproperlyConfigured) as error:
+    print(f"The server cannot start: {error}", file=sys.stderr)
+    sys.exit(3)  # by which uvicorn knows that another worker would fare no better
 
-from ariadne.asgi import GraphQL  # noqa: E402
-from django.conf import settings  # noqa: E402
-from starlette.applications import Starlette  # noqa: E402
-from starlette.middleware.cors import CORSMiddleware  # noqa: E402
-from starlette.routing import Mount, Route, Router, WebSocketRoute  # noqa: E402
+from ariadne.asgi import GraphQL
+from django.conf import settings
+from starlette.applications import Starlette
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Mount, Route, Router, WebSocketRoute
 
-from app.changes.feed import Feed, backend_for  # noqa: E402
-from app.database.lifespan import opened  # noqa: E402
-from app.graphql.engine import FAILURES, Engine  # noqa: E402
-from app.graphql.limits import Limits  # noqa: E402
-from app.live import Live  # noqa: E402
-from app.transports.clients import Clients  # noqa: E402
-from app.transports.handshake import WebSocketHandler, refuse_unknown_path  # noqa: E402
-from app.transports.http import HTTPHandler  # noqa: E402
-from app.transports.revocation import Revocation  # noqa: E402
-from app.web import health, metrics  # noqa: E402
-from app.web.bodies import BodyLimit  # noqa: E402
-from app.web.https import HTTPSOnly  # noqa: E402
-from app.web.pages import PLAYGROUND, Pages  # noqa: E402
-from app.web.static import DjangoStaticFiles  # noqa: E402
-from orders.board import BOARD  # noqa: E402
-from orders.schema import schema  # noqa: E402
+from app.changes.feed import Feed, backend_for
+from app.database.lifespan import opened
+from app.graphql.engine import FAILURES, Engine
+from app.graphql.limits import Limits
+from app.live import Live
+from app.transports.clients import Clients
+from app.transports.handshake import WebSocketHandler, refuse_unknown_path
+from app.transports.http import HTTPHandler
+from app.transports.revocation import Revocation
+from app.web import health
+from app.web.bodies import BodyLimit
+from app.web.https import HTTPSOnly
+from app.web.metrics import Metrics
+from app.web.pages import PLAYGROUND, Pages
+from app.web.static import DjangoStaticFiles
+from orders.board import BOARD
+from orders.schema import schema
 
 limits = Limits.from_settings()
 feed = Feed(backend_for("default"))
@@ -42,6 +50,7 @@ live = Live(FAILURES)
 clients = Clients(limits.max_connections)
 revocation = Revocation(feed, clients)
 engine = Engine(schema, feed, live, limits)
+metrics = Metrics(engine, feed, live, clients)
 pages = Pages(BOARD, PLAYGROUND)
 
 
@@ -52,7 +61,14 @@ async def lifespan(_: Starlette) -> AsyncIterator[None]:
     # thresholds the search for cycles takes up to a third of the time under load.
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
-    async with opened(threads=settings.DATABASE_POOL_SIZE), feed, clients, revocation, live:
+    async with (
+        opened(threads=settings.DATABASE_POOL_SIZE),
+        feed,
+        clients,
+        revocation,
+        live,
+        metrics,
+    ):
         yield
 
 
@@ -71,7 +87,7 @@ others = Starlette(
     routes=[
         WebSocketRoute("/{path:path}", refuse_unknown_path),
         *health.routes(feed),
-        *(metrics.routes(engine, feed, live, clients) if settings.METRICS else ()),
+        *metrics.routes(),
         *pages.routes(),
         Mount(settings.STATIC_URL, DjangoStaticFiles()),
         Mount("/", BodyLimit(django, settings.MAX_BODY_BYTES)),  # type: ignore[arg-type]

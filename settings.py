@@ -1,18 +1,24 @@
 """Everything the environment decides, and nowhere else; `.env.example` lists the variables."""
 
+import logging
 import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from zoneinfo import available_timezones
 
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
-from environs import Env
+from environs import Env, validate
 
 BASE_DIR = Path(__file__).resolve().parent
 
 env = Env()
 env.read_env(env.path("ENV_FILE", BASE_DIR / ".env"), recurse=False)
+
+POSITIVE = validate.Range(
+    min=0, min_inclusive=False, error="It must be greater than 0, but is {input}."
+)
 
 # Core ---------------------------------------------------------------------------------------------
 
@@ -31,14 +37,16 @@ CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", [])
 # from uvicorn, which believes X-Forwarded-Proto of the proxies named in FORWARDED_ALLOW_IPS.
 HTTPS = env.bool("HTTPS", not DEBUG)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
-SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", 3600) if HTTPS else 0
+SECURE_HSTS_SECONDS = (
+    env.int("SECURE_HSTS_SECONDS", 3600, validate=validate.Range(min=0)) if HTTPS else 0
+)
 # Probes come past the proxy.
 SECURE_REDIRECT_EXEMPT = ["^health/", "^metrics$"]
 # Whether other subdomains are on HTTPS too, only the domain's owner knows.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 
 # Of a request to Django's views, files included. What forms may have without, Django limits itself.
-MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", 2_621_440)
+MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", 2_621_440, validate=POSITIVE)
 
 INSTALLED_APPS = [
     "django.contrib.admin",
@@ -91,7 +99,7 @@ TEMPLATES = [
 # Database -----------------------------------------------------------------------------------------
 
 DATABASE_URL = env.str("DATABASE_URL", "") or "sqlite:///db.sqlite3"
-DATABASE_POOL_SIZE = env.int("DATABASE_POOL_SIZE", 8)
+DATABASE_POOL_SIZE = env.int("DATABASE_POOL_SIZE", 8, validate=POSITIVE)
 
 
 def database(url: str) -> dict[str, Any]:
@@ -162,30 +170,33 @@ if wrong := [each for each in CORS_ALLOWED_ORIGINS if not re.fullmatch(r"https?:
         "Each of them may use the API with the viewer's cookies, so there is no wildcard."
     )
 
-GRAPHQL_MAX_MESSAGE_BYTES = env.int("GRAPHQL_MAX_MESSAGE_BYTES", 256 * 1024)
-GRAPHQL_MAX_DOCUMENT_CHARACTERS = env.int("GRAPHQL_MAX_DOCUMENT_CHARACTERS", 32 * 1024)
-GRAPHQL_MAX_DOCUMENT_TOKENS = env.int("GRAPHQL_MAX_DOCUMENT_TOKENS", 1000)
-GRAPHQL_MAX_DOCUMENT_DEPTH = env.int("GRAPHQL_MAX_DOCUMENT_DEPTH", 20)
-GRAPHQL_MAX_DOCUMENT_FIELDS = env.int("GRAPHQL_MAX_DOCUMENT_FIELDS", 500)
-GRAPHQL_MAX_RESULT_FIELDS = env.int("GRAPHQL_MAX_RESULT_FIELDS", 10_000)
-GRAPHQL_MAX_CACHED_DOCUMENTS = env.int("GRAPHQL_MAX_CACHED_DOCUMENTS", 500)
-GRAPHQL_MAX_CONNECTIONS = env.int("GRAPHQL_MAX_CONNECTIONS", 20_000)
-GRAPHQL_MAX_SOURCES = env.int("GRAPHQL_MAX_SOURCES", 10_000)
-GRAPHQL_MAX_OPERATIONS = env.int("GRAPHQL_MAX_OPERATIONS", 100)
-GRAPHQL_CONNECTION_INIT_SECONDS = env.float("GRAPHQL_CONNECTION_INIT_SECONDS", 10.0)
-GRAPHQL_PING_SECONDS = env.float("GRAPHQL_PING_SECONDS", 25.0)
-GRAPHQL_PONG_SECONDS = env.float("GRAPHQL_PONG_SECONDS", 10.0)
-GRAPHQL_SEND_SECONDS = env.float("GRAPHQL_SEND_SECONDS", 20.0)
-
-_LIMITS = [name for name in globals() if name.startswith("GRAPHQL_")]
-for _name in ("DATABASE_POOL_SIZE", "MAX_BODY_BYTES", *_LIMITS):
-    if (_limit := globals()[_name]) <= 0:
-        raise ImproperlyConfigured(f"{_name} must be greater than 0, but is {_limit}.")
+GRAPHQL_MAX_MESSAGE_BYTES = env.int("GRAPHQL_MAX_MESSAGE_BYTES", 256 * 1024, validate=POSITIVE)
+GRAPHQL_MAX_DOCUMENT_CHARACTERS = env.int(
+    "GRAPHQL_MAX_DOCUMENT_CHARACTERS", 32 * 1024, validate=POSITIVE
+)
+GRAPHQL_MAX_DOCUMENT_TOKENS = env.int("GRAPHQL_MAX_DOCUMENT_TOKENS", 1000, validate=POSITIVE)
+GRAPHQL_MAX_DOCUMENT_DEPTH = env.int("GRAPHQL_MAX_DOCUMENT_DEPTH", 20, validate=POSITIVE)
+GRAPHQL_MAX_DOCUMENT_FIELDS = env.int("GRAPHQL_MAX_DOCUMENT_FIELDS", 500, validate=POSITIVE)
+GRAPHQL_MAX_RESULT_FIELDS = env.int("GRAPHQL_MAX_RESULT_FIELDS", 10_000, validate=POSITIVE)
+GRAPHQL_MAX_CACHED_DOCUMENTS = env.int("GRAPHQL_MAX_CACHED_DOCUMENTS", 500, validate=POSITIVE)
+GRAPHQL_MAX_CONNECTIONS = env.int("GRAPHQL_MAX_CONNECTIONS", 20_000, validate=POSITIVE)
+GRAPHQL_MAX_SOURCES = env.int("GRAPHQL_MAX_SOURCES", 10_000, validate=POSITIVE)
+GRAPHQL_MAX_OPERATIONS = env.int("GRAPHQL_MAX_OPERATIONS", 100, validate=POSITIVE)
+GRAPHQL_CONNECTION_INIT_SECONDS = env.float(
+    "GRAPHQL_CONNECTION_INIT_SECONDS", 10.0, validate=POSITIVE
+)
+GRAPHQL_PING_SECONDS = env.float("GRAPHQL_PING_SECONDS", 25.0, validate=POSITIVE)
+GRAPHQL_PONG_SECONDS = env.float("GRAPHQL_PONG_SECONDS", 10.0, validate=POSITIVE)
+GRAPHQL_SEND_SECONDS = env.float("GRAPHQL_SEND_SECONDS", 20.0, validate=POSITIVE)
 
 # Language and time --------------------------------------------------------------------------------
 
 LANGUAGE_CODE = "en-us"
-TIME_ZONE = env.str("TIME_ZONE", "UTC")
+TIME_ZONE = env.str(
+    "TIME_ZONE",
+    "UTC",
+    validate=validate.OneOf(available_timezones(), error="There is no time zone {input}."),
+)
 USE_TZ = True
 
 # Static files -------------------------------------------------------------------------------------
@@ -206,12 +217,14 @@ LOGOUT_REDIRECT_URL = "/" if BOARD else LOGIN_URL
 
 # Metrics ------------------------------------------------------------------------------------------
 
-# Whether /metrics tells whoever can reach it how much the process has to do.
+# Whether /metrics tells whoever can reach it how much the server has to do.
 METRICS = env.bool("METRICS", False)
+# Where the workers of one server count together; empty: a folder of its own among temporary files.
+PROMETHEUS_MULTIPROC_DIR = env.str("PROMETHEUS_MULTIPROC_DIR", "")
 
 # Logging ------------------------------------------------------------------------------------------
 
-LOG_LEVEL = env.str("LOG_LEVEL", "INFO").upper()
+LOG_LEVEL = env.log_level("LOG_LEVEL", logging.INFO)
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

@@ -4,9 +4,11 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 
 from app.graphql.limits import Limits
 from tests.server import ROOT
@@ -39,15 +41,15 @@ def test_environment_is_read_in_settings_only() -> None:
         for folder in ROOT.glob("*/")
         if folder.name not in {"tests", "benchmarks", "frontend"} and folder.name[0] != "."
         for path in folder.rglob("*.py")
-        if re.search(r"os\.environ|getenv|environs", path.read_text())
+        if re.search(r"os\.environ(\.get|\[.*\](?! =))|getenv|environs", path.read_text())
     ]
     assert readers == []
 
 
 def test_every_limit_is_a_setting() -> None:
     limits = Limits.from_settings()
-    assert limits.max_operations == 100
-    assert limits.ping_seconds > limits.pong_seconds
+    for field in fields(Limits):
+        assert getattr(limits, field.name) == getattr(settings, f"GRAPHQL_{field.name.upper()}")
 
 
 def settings_with(env_file: Path, **environment: str) -> str:
@@ -84,13 +86,15 @@ def start(**environment: str) -> subprocess.CompletedProcess[str]:
 
 def test_missing_secret_key_is_explained() -> None:
     failed = start(SECRET_KEY="")
-    assert failed.returncode != 0
+    assert failed.returncode == 3
+    assert "Traceback" not in failed.stderr
     assert "SECRET_KEY is not set. Off DEBUG it must be a long random string" in failed.stderr
 
 
 def test_open_access_is_refused_off_debug() -> None:
     failed = start(SECRET_KEY="x", DEBUG="false", OPEN_ACCESS="true")
-    assert failed.returncode != 0
+    assert failed.returncode == 3
+    assert "Traceback" not in failed.stderr
     assert "Unset OPEN_ACCESS in production" in failed.stderr
 
 
@@ -104,19 +108,52 @@ def test_open_access_is_refused_off_debug() -> None:
 )
 def test_other_databases_are_refused(url: str, complaint: str) -> None:
     failed = start(SECRET_KEY="x", DATABASE_URL=url)
-    assert failed.returncode != 0
+    assert failed.returncode == 3
+    assert "Traceback" not in failed.stderr
     assert complaint in failed.stderr
 
 
-@pytest.mark.parametrize("name", ["DATABASE_POOL_SIZE", "GRAPHQL_MAX_OPERATIONS"])
-def test_limits_that_let_nothing_through_are_refused(name: str) -> None:
-    failed = start(SECRET_KEY="x", **{name: "0"})
-    assert failed.returncode != 0
-    assert f"{name} must be greater than 0, but is 0." in failed.stderr
+@pytest.mark.parametrize(
+    ("name", "value", "complaint"),
+    [
+        ("DATABASE_POOL_SIZE", "0", "It must be greater than 0, but is 0."),
+        ("GRAPHQL_MAX_OPERATIONS", "-1", "It must be greater than 0, but is -1."),
+        ("GRAPHQL_MAX_OPERATIONS", "many", "Not a valid integer."),
+        ("GRAPHQL_PING_SECONDS", "0", "It must be greater than 0, but is 0.0."),
+        ("MAX_BODY_BYTES", "0", "It must be greater than 0, but is 0."),
+        ("DEBUG", "perhaps", "Not a valid boolean."),
+        ("TIME_ZONE", "Mars/Olympus", "There is no time zone Mars/Olympus."),
+        ("LOG_LEVEL", "LOUD", "Not a valid log level."),
+    ],
+)
+def test_value_that_makes_no_sense_is_refused(name: str, value: str, complaint: str) -> None:
+    failed = start(SECRET_KEY="x", **{name: value})
+    assert failed.returncode == 3
+    [line] = failed.stderr.splitlines()
+    assert name in line
+    assert complaint in line
+
+
+def test_every_limit_must_be_positive() -> None:
+    text = (ROOT / "settings.py").read_text()
+    limits = re.findall(r"^GRAPHQL_\w+ = env\.\w+\([^)]*\)", text, re.MULTILINE)
+    assert len(limits) == len(fields(Limits))
+    assert [limit for limit in limits if "validate=POSITIVE" not in limit] == []
+
+
+def test_workers_that_cannot_start_are_not_started_for_ever(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "uvicorn", "asgi:application", "--workers", "2", "--port", "0"]
+    ended = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
+        env={"SECRET_KEY": "x", "ENV_FILE": os.devnull, "DEBUG": "perhaps"},
+    )  # fmt: skip
+    assert ended.stderr.count("The server cannot start: ") <= 2
+    assert "failed to start, stopping the parent process" in ended.stderr
 
 
 @pytest.mark.parametrize("origins", ["*", "null", "example.org", "https://a.example,https://*"])
 def test_origins_must_be_named(origins: str) -> None:
     failed = start(SECRET_KEY="x", CORS_ALLOWED_ORIGINS=origins)
-    assert failed.returncode != 0
+    assert failed.returncode == 3
+    assert "Traceback" not in failed.stderr
     assert "CORS_ALLOWED_ORIGINS must list origins" in failed.stderr

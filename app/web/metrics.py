@@ -1,75 +1,235 @@
-"""What the process does, in the text format that Prometheus reads.
+"""What a server does, all its workers together, in the format that Prometheus reads.
 
-https://prometheus.io/docs/instrumenting/exposition_formats/
+https://prometheus.github.io/client_python/multiprocess/
 """
 
+from __future__ import annotations
+
 import asyncio
+import multiprocessing
+import os
+import shutil
+import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
-from ..changes.feed import Feed
+from ..background import BackgroundTask
 from ..database.lifespan import statistics
-from ..graphql.engine import Engine
-from ..live import Live
-from ..transports.clients import Clients
 
-MEDIA_TYPE = "text/plain; version=0.0.4"
+if TYPE_CHECKING:
+    from ..changes.feed import Feed
+    from ..graphql.engine import Engine
+    from ..live import Live
+    from ..transports.clients import Clients
+
+FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+SAMPLE_SECONDS = 5.0
 POOL_COUNTERS = {"requests", "queued", "errors", "wait_seconds", "opened", "lost"}
 
 
 @dataclass(frozen=True, slots=True)
-class Metric:
-    """One number; that of a counter only grows."""
+class Measurement:
+    """One number of this process; that of a counter only grows."""
 
     name: str
     description: str
     value: float
-    label: str = ""
-
-    def lines(self) -> Iterator[str]:
-        """The metric in Prometheus' words."""
-        kind = "counter" if self.name.endswith("_total") else "gauge"
-        yield f"# HELP live_{self.name} {self.description}"
-        yield f"# TYPE live_{self.name} {kind}"
-        yield f"live_{self.name}{self.label} {self.value:.15g}"
+    pool: str = ""
+    is_counter: bool = False
+    is_sum: bool = True
+    """Whether workers add up; otherwise the least of them counts."""
 
 
-def routes(engine: Engine, feed: Feed, live: Live, clients: Clients) -> list[Route]:
-    """`/metrics`, for whoever can reach it: keep it from the public at the proxy."""
+class Metrics:
+    """`/metrics`, if the setting METRICS turns it on: keep it from the public at the proxy.
 
-    async def metrics(_: Request) -> PlainTextResponse:
-        # The lines of a metric come together, its first two once, however many labels it has.
-        every = sorted(_measure(engine, feed, live, clients), key=lambda metric: metric.name)
-        lines = dict.fromkeys(line for metric in every for line in metric.lines())
-        return PlainTextResponse("\n".join(lines) + "\n", media_type=MEDIA_TYPE)
+    An asynchronous context manager: within it, this process notes what it does in files that the
+    workers of a server share, so that each of them can tell of all.
+    """
 
-    return [Route("/metrics", metrics)]
+    def __init__(self, engine: Engine, feed: Feed, live: Live, clients: Clients) -> None:
+        self._is_on: bool = settings.METRICS
+        self._engine, self._feed, self._live, self._clients = engine, feed, live, clients
+        self._files: Files | None = None
+        self._task: BackgroundTask | None = None
+
+    def routes(self) -> list[Route]:
+        """The route to add to a server; none if metrics are off."""
+        return [Route("/metrics", self._respond)] if self._is_on else []
+
+    async def __aenter__(self) -> Self:
+        """Start. Raise ImproperlyConfigured if the files cannot be written."""
+        if self._is_on:
+            self._files = Files(getattr(settings, FOLDER_VARIABLE, ""))
+            self._task = BackgroundTask(self._sample_always(), name="metrics")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._task is not None and self._files is not None:
+            await self._task.stop()
+            self._sample(self._files)  # so that nothing counted is lost
+            self._files.close()
+            self._files = None
+
+    async def _respond(self, _: Request) -> Response:
+        if self._files is None:
+            return Response("The server runs with its lifespan off.", 503)
+        self._sample(self._files)
+        return Response(self._files.text(), media_type="text/plain; version=0.0.4")
+
+    async def _sample_always(self) -> None:
+        while self._files is not None:
+            self._sample(self._files)
+            await asyncio.sleep(SAMPLE_SECONDS)
+
+    def _sample(self, files: Files) -> None:
+        for each in self._measure():
+            files.write(each)
+
+    def _measure(self) -> Iterator[Measurement]:
+        engine, live, clients = self._engine, self._live, self._clients
+        sources = live.operations.values()
+        subscribers = sum(len(each.subscribers) for each in sources)
+        tasks = len(asyncio.all_tasks())
+        connected = self._feed.is_connected
+        yield Measurement("connections", "Open WebSockets and event streams.", len(clients))
+        yield Measurement("subscribers", "Subscriptions of all clients.", subscribers)
+        yield Measurement("sources", "Sources: equal subscriptions share one.", len(sources))
+        yield Measurement(
+            "executions", "Operations and results executed.", engine.executions, is_counter=True
+        )
+        yield Measurement("messages", "Messages sent to clients.", clients.sent, is_counter=True)
+        yield Measurement("documents", "Parsed documents in the cache.", len(engine.documents))
+        yield Measurement("tasks", "Tasks on the event loop.", tasks)
+        yield Measurement(
+            "feed_connected", "Whether all workers hear of changes.", connected, is_sum=False
+        )
+        for pool in statistics():
+            values = asdict(pool)
+            name = values.pop("name")
+            for key, value in values.items():
+                description = f"Of the database's connections or threads: {key.replace('_', ' ')}."
+                yield Measurement(
+                    f"database_{key}", description, value, name, is_counter=key in POOL_COUNTERS
+                )
 
 
-def _measure(engine: Engine, feed: Feed, live: Live, clients: Clients) -> Iterator[Metric]:
-    sources = live.operations.values()
-    subscribers = sum(len(each.subscribers) for each in sources)
-    sent = clients.sent
-    yield Metric("connections", "Open WebSockets and event streams.", len(clients))
-    yield Metric("subscribers", "Subscriptions of all clients.", subscribers)
-    yield Metric("sources", "Sources: equal subscriptions share one.", len(sources))
-    yield Metric("executions_total", "Operations and results executed.", engine.executions)
-    yield Metric("messages_total", "Messages sent to clients.", sent)
-    yield Metric("documents", "Parsed documents in the cache.", len(engine.documents))
-    yield Metric("tasks", "Tasks on the event loop.", len(asyncio.all_tasks()))
-    yield Metric("feed_connected", "Whether changes are heard of.", feed.is_connected)
-    yield from _measure_pools()
+class Files:
+    """The numbers of this process and of the other workers, in one folder."""
+
+    def __init__(self, folder: str) -> None:
+        """Create the folder, by default one for the workers of one supervisor.
+
+        Raise ImproperlyConfigured if it cannot be written or belongs to somebody else.
+        """
+        self.folder = Path(folder) if folder else default_folder()
+        self._is_removable = not folder
+        self._metrics: dict[str, Any] = {}
+        self._counted: dict[tuple[str, str], float] = {}
+        _create(self.folder)
+        self._library = _library(self.folder)
+
+    def write(self, each: Measurement) -> None:
+        """Note a number."""
+        metric = self._metrics.get(each.name)
+        if metric is None:
+            metric = self._metrics[each.name] = self._create_metric(each)
+        if each.pool:
+            metric = metric.labels(each.pool)
+        if each.is_counter:
+            key = each.name, each.pool
+            metric.inc(max(0, each.value - self._counted.get(key, 0)))
+            self._counted[key] = each.value
+        else:
+            metric.set(each.value)
+
+    def text(self) -> bytes:
+        """The sums over all workers that live, and all that was ever counted."""
+        for pid in self._workers():
+            if not _is_running(pid):
+                self._library.multiprocess.mark_process_dead(pid, str(self.folder))
+        registry = self._library.CollectorRegistry()
+        self._library.multiprocess.MultiProcessCollector(registry, str(self.folder))
+        text: bytes = self._library.generate_latest(registry)
+        return text
+
+    def close(self) -> None:
+        """Take this process out of the sums; the last worker removes the folder."""
+        self._library.multiprocess.mark_process_dead(os.getpid(), str(self.folder))
+        if self._is_removable and not self._workers():
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _create_metric(self, each: Measurement) -> Any:
+        labels = ["pool"] if each.pool else []
+        name = f"live_{each.name}"
+        # No registry: what is told comes from the files.
+        if each.is_counter:
+            return self._library.Counter(name, each.description, labels, registry=None)
+        mode = "livesum" if each.is_sum else "livemin"
+        return self._library.Gauge(
+            name, each.description, labels, registry=None, multiprocess_mode=mode
+        )
+
+    def _workers(self) -> set[int]:
+        return {int(file.stem.rpartition("_")[2]) for file in self.folder.glob("gauge_live*_*.db")}
 
 
-def _measure_pools() -> Iterator[Metric]:
-    for pool in statistics():
-        values = asdict(pool)
-        label = f'{{pool="{values.pop("name")}"}}'
-        for name, value in values.items():
-            suffix = "_total" if name in POOL_COUNTERS else ""
-            description = f"Of the database's connections or threads: {name.replace('_', ' ')}."
-            yield Metric(f"database_{name}{suffix}", description, value, label)
+def default_folder() -> Path:
+    """The folder of this process's supervisor, or of itself if it has none."""
+    supervisor = multiprocessing.parent_process()
+    pid = os.getpid() if supervisor is None else supervisor.pid
+    return Path(tempfile.gettempdir(), f"live-metrics-{pid}")
+
+
+def _create(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ImproperlyConfigured(
+            f"METRICS needs a folder for what the workers count, but {folder} cannot be written: "
+            f"{error.strerror}. Name another in {FOLDER_VARIABLE}."
+        ) from None
+    if hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
+        raise ImproperlyConfigured(
+            f"METRICS needs a folder of the server's own user, but {folder} belongs to somebody "
+            f"else. Name another in {FOLDER_VARIABLE}."
+        )
+
+
+def _library(folder: Path) -> Any:
+    """Import `prometheus_client`, which reads the folder's name while it is imported."""
+    if "prometheus_client" in sys.modules and FOLDER_VARIABLE not in os.environ:
+        raise ImproperlyConfigured(
+            f"prometheus_client was imported before the server started, so {FOLDER_VARIABLE} must "
+            "be set in the environment, or METRICS tells of one worker only."
+        )
+    os.environ[FOLDER_VARIABLE] = str(folder)
+    try:
+        import prometheus_client  # noqa: PLC0415
+        import prometheus_client.multiprocess  # noqa: PLC0415
+    except ImportError:
+        raise ImproperlyConfigured(
+            "METRICS needs the package prometheus-client: install it, or turn METRICS off."
+        ) from None
+    return prometheus_client
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

@@ -25,9 +25,10 @@ from app.transports.clients import Clients  # noqa: E402
 from app.transports.handshake import WebSocketHandler, refuse_unknown_path  # noqa: E402
 from app.transports.http import HTTPHandler  # noqa: E402
 from app.transports.revocation import Revocation  # noqa: E402
-from app.web import health, metrics  # noqa: E402
+from app.web import health  # noqa: E402
 from app.web.bodies import BodyLimit  # noqa: E402
 from app.web.https import HTTPSOnly  # noqa: E402
+from app.web.metrics import Metrics  # noqa: E402
 from app.web.static import DjangoStaticFiles  # noqa: E402
 from tests.items.schema import schema  # noqa: E402
 
@@ -37,6 +38,7 @@ live = Live(FAILURES)
 clients = Clients(limits.max_connections)
 revocation = Revocation(feed, clients)
 engine = Engine(schema, feed, live, limits)
+metrics = Metrics(engine, feed, live, clients)
 
 
 @asynccontextmanager
@@ -46,7 +48,14 @@ async def lifespan(_: Starlette) -> AsyncIterator[None]:
     # thresholds the search for cycles takes up to a third of the time under load.
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
-    async with opened(threads=settings.DATABASE_POOL_SIZE), feed, clients, revocation, live:
+    async with (
+        opened(threads=settings.DATABASE_POOL_SIZE),
+        feed,
+        clients,
+        revocation,
+        live,
+        metrics,
+    ):
         yield
 
 
@@ -65,7 +74,7 @@ others = Starlette(
     routes=[
         WebSocketRoute("/{path:path}", refuse_unknown_path),
         *health.routes(feed),
-        *(metrics.routes(engine, feed, live, clients) if settings.METRICS else ()),
+        *metrics.routes(),
         Mount(settings.STATIC_URL, DjangoStaticFiles()),
         Mount("/", BodyLimit(django, settings.MAX_BODY_BYTES)),  # type: ignore[arg-type]
     ],

@@ -8,12 +8,14 @@ import re
 import socket
 import struct
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from urllib.request import urlopen
 
 import websockets
+from prometheus_client.parser import text_string_to_metric_families
 from websockets.asyncio.client import ClientConnection
 from websockets.typing import Subprotocol
 
@@ -130,11 +132,14 @@ def close_code(received: bytes) -> int | None:
 
 
 def metrics(server: Server) -> dict[str, int]:
-    """The numbers of the server's `/metrics`, without their labels."""
+    """The numbers of the server's `/metrics`; those of all pools together."""
     with urlopen(f"http://127.0.0.1:{server.port}/metrics", timeout=PATIENCE_SECONDS) as response:
         text = response.read().decode()
-    found = re.findall(r"^live_(\w+)(?:{.*})? (\d+)(?:\.\d+)?$", text, re.MULTILINE)
-    return {name: int(value) for name, value in found}
+    numbers: Counter[str] = Counter()
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            numbers[sample.name.removeprefix("live_")] += int(sample.value)
+    return numbers
 
 
 async def metrics_become(server: Server, **wanted: int | str) -> None:

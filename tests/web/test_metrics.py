@@ -1,0 +1,74 @@
+"""One scrape tells of all workers."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+from django.contrib.auth.models import User
+
+from tests.clients import get
+from tests.items.models import Item
+from tests.protocols.raw import metrics, metrics_become
+from tests.server import Server
+from tests.workers import Workers, everywhere
+
+
+@pytest.fixture
+def server(transactional_db: None, database_url: str, tmp_path: Path) -> Iterator[Workers]:
+    """Three workers with metrics."""
+    Item.objects.create(owner=User.objects.create(username="v"))
+    settings = {"DEBUG": "true", "OPEN_ACCESS": "true", "METRICS": "true", "TMPDIR": str(tmp_path)}
+    with Workers(tmp_path / "log", database_url, **settings) as server:
+        yield server
+    assert "Traceback" not in server.log, server.log
+    assert list(tmp_path.glob("live-metrics-*")) == []
+
+
+async def test_scrape_tells_the_sum_of_all_workers(server: Workers) -> None:
+    async with AsyncExitStack() as stack:
+        clients = len(await everywhere(server, stack))
+        serving = {pid: server.sockets(pid) for pid in server.workers()}
+        # Of whichever worker answers; the others have told of themselves within seconds.
+        for _ in range(6):
+            await metrics_become(server, connections=clients, subscribers=clients, feed_connected=1)
+        sent = metrics(server)["messages_total"]
+        assert sent >= 2 * clients  # the acknowledgements and the results
+        # A worker that dies takes its connections out of the sums, but nothing that it counted.
+        victim = max(serving, key=lambda pid: serving[pid])
+        lost = serving[victim]
+        os.kill(victim, signal.SIGKILL)
+        await metrics_become(server, connections=clients - lost, subscribers=clients - lost)
+        assert metrics(server)["messages_total"] >= sent
+
+
+async def test_all_is_described(server: Workers) -> None:
+    await metrics_become(server, feed_connected=1)
+    names = metrics(server)
+    assert {"database_size", "database_requests_total", "tasks", "executions_total"} <= set(names)
+    text = (await get(server, "/metrics")).text
+    assert "# TYPE live_messages_total counter" in text
+    assert "# HELP live_connections Open WebSockets and event streams." in text
+
+
+class Unstarted(Server):
+    """A server that is expected not to start."""
+
+    def start(self) -> None:
+        """Expect an error."""
+        with pytest.raises(RuntimeError, match="did not start"):
+            super().start()
+
+
+def test_folder_that_cannot_be_written_is_explained(database_url: str, tmp_path: Path) -> None:
+    folder = tmp_path / "file" / "folder"
+    folder.parent.touch()
+    settings = {"DEBUG": "true", "METRICS": "true", "PROMETHEUS_MULTIPROC_DIR": str(folder)}
+    with Unstarted(tmp_path / "log", database_url, **settings) as server:
+        assert f"but {folder} cannot be written" in server.log
+
+
+async def test_metrics_that_are_off_are_not_there(guarded_server: Server) -> None:
+    assert (await get(guarded_server, "/metrics")).status_code == 404
