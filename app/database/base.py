@@ -37,7 +37,7 @@ def _is_ours(engine: str) -> bool:
     return issubclass(load_backend(engine).DatabaseWrapper, DatabaseWrapper)
 
 
-def is_bridged(alias: str) -> bool:
+def uses_greenlets(alias: str) -> bool:
     """Whether the async ORM works without threads for the database `alias`."""
     config = connections.settings.get(alias)
     return config is not None and _is_ours(config["ENGINE"])
@@ -46,7 +46,7 @@ def is_bridged(alias: str) -> bool:
 HELPERS = ("client", "creation", "features", "introspection", "ops", "validation")
 
 
-class BridgedWrapper(DatabaseWrapper):
+class GreenletDatabaseWrapper(DatabaseWrapper):
     """The same engine inside a greenlet: its connections come from the event loop's pool.
 
     One lives as long as one call or transaction. Its maker is `greenlet_executor`, never Django. It
@@ -147,7 +147,7 @@ class BridgedWrapper(DatabaseWrapper):
 
 def _safe_inside(name: str) -> Callable[..., Any]:
     @wraps(getattr(DatabaseWrapper, name))
-    def method(self: BridgedWrapper, *args: Any, **kwargs: Any) -> Any:
+    def method(self: GreenletDatabaseWrapper, *args: Any, **kwargs: Any) -> Any:
         call = getattr(DatabaseWrapper, name)  # now, for tests that replace it
         if is_inside():
             call = getattr(call, "__wrapped__", call)
@@ -162,5 +162,5 @@ ASYNC_UNSAFE = (
     "savepoint savepoint_commit savepoint_rollback"
 )
 for _name in ASYNC_UNSAFE.split():
-    setattr(BridgedWrapper, _name, _safe_inside(_name))
+    setattr(GreenletDatabaseWrapper, _name, _safe_inside(_name))
 _create_cursor = _safe_inside("create_cursor")

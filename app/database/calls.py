@@ -8,15 +8,11 @@ from typing import ParamSpec, TypeVar
 
 from django.db import DEFAULT_DB_ALIAS
 
-from . import (
-    nested,  # noqa: F401  # it teaches asgiref about greenlets
-    scope,
-)
-from .base import is_bridged
-from .django_executor import DjangoExecutor, is_below_sync_code
+from . import scope
+from .base import uses_greenlets
 from .greenlet_executor import GreenletExecutor
 from .scope import ConnectionScope, Executor, Keep
-from .threads import ThreadExecutor, opened_threads
+from .threads import DjangoExecutor, ThreadExecutor, is_below_sync_code, opened_threads
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -66,7 +62,7 @@ async def executor_for(alias: str, keep: Keep = Keep.NOTHING) -> Executor:
     """
     if is_below_sync_code():
         return DjangoExecutor(keep is Keep.TRANSACTIONS)
-    if is_bridged(alias):
+    if uses_greenlets(alias):
         return GreenletExecutor(keep)
     if (threads := opened_threads()) is None:
         return DjangoExecutor(keep is Keep.TRANSACTIONS)

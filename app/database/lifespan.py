@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from django.db import connections
 
-from .base import is_bridged
+from .base import uses_greenlets
 from .limiter import Statistics
 from .pools import open_pools, pool_statistics
 from .threads import can_use_threads, open_threads, opened_threads
@@ -22,7 +22,7 @@ async def opened(threads: int = 8) -> AsyncIterator[None]:
     the end. Outside of the block everything works too, at the pace of one connection per call.
     """
     async with AsyncExitStack() as stack:
-        if any(is_bridged(alias) for alias in connections):
+        if any(uses_greenlets(alias) for alias in connections):
             await stack.enter_async_context(open_pools())
         if can_use_threads():
             await stack.enter_async_context(open_threads(threads))

@@ -12,7 +12,7 @@ from django.db import connections
 from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
 from .adapter import Adapter, Connection
-from .base import BridgedWrapper, is_bridged
+from .base import GreenletDatabaseWrapper, uses_greenlets
 from .greenlets import await_in_greenlet, finish, run_in_greenlet
 from .limiter import CapacityLimiter, Statistics
 
@@ -35,15 +35,15 @@ class Connector:
         self.alias = alias
         self.settings = connections.settings[alias]
         self.options = self.settings["OPTIONS"].get("pool") or {}
-        self._template = BridgedWrapper(self.settings, alias)
+        self._template = GreenletDatabaseWrapper(self.settings, alias)
         self._helpers = self._template.shared_helpers()
         self._connect_options: dict[str, Any] = self._template.get_connection_params()
         self._cursor_factory = self._connect_options.pop("cursor_factory")
         self._connect_options["autocommit"] = True
 
-    def wrapper(self) -> BridgedWrapper:
+    def wrapper(self) -> GreenletDatabaseWrapper:
         """A database wrapper whose connection will come from here."""
-        wrapper = BridgedWrapper(self.settings, self.alias, self._helpers)
+        wrapper = GreenletDatabaseWrapper(self.settings, self.alias, self._helpers)
         wrapper.pool = self
         return wrapper
 
@@ -206,7 +206,7 @@ class Pool(Connector):
 async def open_pools() -> AsyncIterator[None]:
     """Within the block, the async ORM of this event loop borrows from a pool per database."""
     loop = asyncio.get_running_loop()
-    pools = {alias: Pool(alias) for alias in connections if is_bridged(alias)}
+    pools = {alias: Pool(alias) for alias in connections if uses_greenlets(alias)}
     async with AsyncExitStack() as stack:
         for pool in pools.values():
             await stack.enter_async_context(pool.connections)
@@ -223,7 +223,7 @@ def connectors() -> Iterable[Connector]:
     return (
         pools.values()
         if pools
-        else [Connector(alias) for alias in connections if is_bridged(alias)]
+        else [Connector(alias) for alias in connections if uses_greenlets(alias)]
     )
 
 

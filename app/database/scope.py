@@ -96,8 +96,8 @@ class ConnectionScope:
         except TimeoutError:
             raise TransactionManagementError(
                 f"Another task has used this transaction for {LOCK_TIMEOUT_SECONDS:g} s. Tasks in "
-                "one atomic() block take turns; none may wait, inside a nested block, for a task "
-                "that was started outside of it."
+                "one atomic() block run one at a time; none may wait, inside a nested block, for a "
+                "task that was started outside of it."
             ) from None
 
     def release(self) -> None:

@@ -1,4 +1,4 @@
-"""Run Django's own tests on this engine, all in greenlets, and compare with the stock one.
+"""Run Django's own tests on this engine, all in greenlets, and compare with Django's.
 
     python -m tests.database.django_suite CHECKOUT [LABEL ...]
 
@@ -22,7 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-ENGINES = {"stock": "django.db.backends.postgresql", "bridged": "app.database"}
+ENGINES = {"django": "django.db.backends.postgresql", "greenlets": "app.database"}
 # All of Django's tests that use a database, without those of the admin, views and the like.
 LABELS = (
     "aggregation aggregation_regress annotations async basic backends bulk_create composite_pk "
@@ -162,7 +162,7 @@ def run_engine(engine: str, url: str, checkout: Path, labels: list[str]) -> dict
     import runtests  # type: ignore[import-not-found]  # of the checkout
 
     labels, state = runtests.setup_run_tests(1, "", "", labels)
-    if engine == "bridged":
+    if engine == "greenlets":
         await_everywhere()
     from django.db.backends.postgresql.features import DatabaseFeatures
     from django.test.runner import DiscoverRunner
@@ -176,7 +176,7 @@ def run_engine(engine: str, url: str, checkout: Path, labels: list[str]) -> dict
 
         def run_suite(self, suite: Any, **kwargs: Any) -> Any:
             run = super().run_suite
-            return (in_greenlets(run) if engine == "bridged" else run)(suite, **kwargs)
+            return (in_greenlets(run) if engine == "greenlets" else run)(suite, **kwargs)
 
     Runner(verbosity=1, interactive=False, parallel=1).run_tests(labels)
     runtests.teardown_run_tests(state)
@@ -223,10 +223,12 @@ def main() -> int:
         url = server.url("postgres")
         if not options.labels and not has(url, "pg_available_extensions", "name", "citext"):
             labels.remove("postgres_tests")
-        stock, bridged = (run_apart(name, url, options.checkout, labels) for name in ENGINES)
-    differences = sorted(test for test in stock | bridged if stock.get(test) != bridged.get(test))
+        django, greenlets = (run_apart(name, url, options.checkout, labels) for name in ENGINES)
+    differences = sorted(
+        test for test in django | greenlets if django.get(test) != greenlets.get(test)
+    )
     for test in differences:
-        print(f"{test}: stock {stock.get(test)}, bridged {bridged.get(test)}")
+        print(f"{test}: Django {django.get(test)}, greenlets {greenlets.get(test)}")
     print(f"{len(differences)} differences")
     return bool(differences)
 

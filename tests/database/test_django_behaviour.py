@@ -1,4 +1,4 @@
-"""What must be as in stock Django: signals, logged queries, routers, several databases, threads."""
+"""What must be as with Django's own engine: signals, logs, routers, several databases."""
 
 import asyncio
 import threading
@@ -266,7 +266,7 @@ async def test_forbidden_databases_stay_forbidden() -> None:
 
 
 async def test_everything_guarded_by_django_is_known() -> None:
-    from django.db.backends.postgresql.base import DatabaseWrapper as Stock
+    from django.db.backends.postgresql.base import DatabaseWrapper as DjangosOwn
 
     from app.database.base import ASYNC_UNSAFE
 
@@ -274,5 +274,5 @@ async def test_everything_guarded_by_django_is_known() -> None:
         code = getattr(method, "__code__", None)
         return code is not None and "get_running_loop" in code.co_names
 
-    guarded = {name for name in dir(Stock) if is_guarded(getattr(Stock, name, None))}
+    guarded = {name for name in dir(DjangosOwn) if is_guarded(getattr(DjangosOwn, name, None))}
     assert guarded - {"create_cursor", "ensure_connection"} == set(ASYNC_UNSAFE.split())

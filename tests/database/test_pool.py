@@ -16,7 +16,7 @@ from django.db import OperationalError, ProgrammingError, connection, connection
 from django.db.transaction import TransactionManagementError
 
 from app.database import pools, scope
-from app.database.base import BridgedWrapper
+from app.database.base import GreenletDatabaseWrapper
 from app.database.calls import run
 from app.database.lifespan import opened, statistics
 from app.database.limiter import Statistics
@@ -98,7 +98,7 @@ async def test_calls_leave_no_wrapper_to_the_garbage_collector(author: Author) -
         for _ in range(5):
             await Book.objects.acount()
         gc.collect()
-        assert not [each for each in gc.garbage if isinstance(each, BridgedWrapper)]
+        assert not [each for each in gc.garbage if isinstance(each, GreenletDatabaseWrapper)]
     finally:
         gc.set_debug(0)
         gc.garbage.clear()
@@ -224,7 +224,7 @@ async def test_a_block_left_while_a_task_uses_it_is_rolled_back(
     author: Author, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scope, "LOCK_TIMEOUT_SECONDS", 0.05)
-    with pytest.raises(TransactionManagementError, match="take turns"):
+    with pytest.raises(TransactionManagementError, match="run one at a time"):
         async with atomic():
             await Author.objects.acreate(name="Nobody")
             stuck = asyncio.create_task(run(sleep, 0.5))

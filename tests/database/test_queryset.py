@@ -25,7 +25,7 @@ def awaiting_methods(kind: type) -> set[str]:
 def test_every_async_method_of_django_is_ours() -> None:
     assert awaiting_methods(models.QuerySet) == set(ours.QUERYSET.split())
     assert awaiting_methods(models.Model) == set(ours.MODEL.split())
-    groups = type(User(pk=1).groups)  # stock: it shows what Django gives related managers
+    groups = type(User(pk=1).groups)  # what Django gives related managers
     added = {name for name in awaiting_methods(groups) if name in groups.__dict__}
     assert added == set(ours.RELATED_MANAGER.split())
     for related in (type(Author(pk=1).books), type(Book(pk=1).tags)):

@@ -152,8 +152,8 @@ def stock_engine(library: Author) -> Iterator[None]:
     """PostgreSQL on Django's own engine, with connections that last and are checked."""
     ours = connections.settings["default"]
     options = {name: value for name, value in ours["OPTIONS"].items() if name != "pool"}
-    stock = {"ENGINE": "django.db.backends.postgresql", "CONN_MAX_AGE": 600, "OPTIONS": options}
-    connections.settings["default"] = ours | stock
+    djangos = {"ENGINE": "django.db.backends.postgresql", "CONN_MAX_AGE": 600, "OPTIONS": options}
+    connections.settings["default"] = ours | djangos
     connections["default"] = connections.create_connection("default")
     yield
     connections.close_all()

@@ -207,7 +207,7 @@ async def test_waiting_for_an_outer_task_in_a_nested_block_ends(
         task = asyncio.create_task(count())
         async with atomic():
             is_nested.set()
-            with pytest.raises(TransactionManagementError, match="take turns"):
+            with pytest.raises(TransactionManagementError, match="run one at a time"):
                 await task
 
 
@@ -264,7 +264,7 @@ async def test_nested_blocks_that_outlive_their_transaction_fail(
             with pytest.raises(TransactionManagementError, match="has ended"):
                 await Author.objects.acreate(name="Nobody else")
 
-    with pytest.raises(TransactionManagementError, match="take turns"):
+    with pytest.raises(TransactionManagementError, match="run one at a time"):
         async with atomic():
             nesting = asyncio.create_task(nest())
             await has_begun.wait()
