@@ -70,14 +70,6 @@ class Socket:
             while await self.next() != wanted:
                 pass
 
-    async def silence(self, seconds: float = 0.5) -> None:
-        """Make sure that nothing comes for a while."""
-        try:
-            message = await self.receive(seconds)
-        except TimeoutError:
-            return
-        raise AssertionError(f"Nothing was to come, but {message} came.")
-
 
 @asynccontextmanager
 async def connect(url: str, user: User | None = None) -> AsyncIterator[Socket]:

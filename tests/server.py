@@ -54,6 +54,14 @@ class Server:
         """What the server has logged so far."""
         return self.log_path.read_text()
 
+    def wait_for_log(self, text: str) -> None:
+        """Wait until the server has logged `text`. Raises TimeoutError."""
+        deadline = time.monotonic() + START_SECONDS
+        while text not in self.log:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{text!r} was expected in the log:\n{self.log}")
+            time.sleep(0.01)
+
     @property
     def pid(self) -> int:
         """The server's process."""

@@ -1,23 +1,38 @@
-"""A small fixed part of Django's own tests, where DJANGO_CHECKOUT names their source."""
+"""A small fixed part of Django's own tests."""
 
 import os
 import subprocess
 import sys
+import tarfile
+from pathlib import Path
 
+import django
 import pytest
 
 from tests.postgresql import PostgreSQL
 
-CHECKOUT = os.environ.get("DJANGO_CHECKOUT", "")
 LABELS = ["aggregation", "bulk_create", "get_or_create", "prefetch_related", "transactions"]
 
 
+@pytest.fixture
+def checkout(request: pytest.FixtureRequest) -> Path:
+    """Return the source of the installed Django, which has its tests: downloaded, and kept."""
+    folder: Path = request.config.cache.mkdir("django")
+    version = django.get_version()
+    source = folder / f"django-{version}"
+    if not source.exists():
+        command = f"-m pip download --no-deps --no-binary django --dest {folder} django=={version}"
+        subprocess.run([sys.executable, *command.split()], check=True)
+        with tarfile.open(folder / f"django-{version}.tar.gz") as archive:
+            archive.extractall(folder, filter="data")
+    return source
+
+
 @pytest.mark.only("postgresql")
-@pytest.mark.skipif(not CHECKOUT, reason="DJANGO_CHECKOUT does not name Django's source")
 @pytest.mark.timeout(600)
-def test_djangos_own_tests_pass_in_greenlets(postgresql: PostgreSQL) -> None:
+def test_djangos_own_tests_pass_in_greenlets(postgresql: PostgreSQL, checkout: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.database.django_suite", CHECKOUT, *LABELS],
+        [sys.executable, "-m", "tests.database.django_suite", checkout, *LABELS],
         env=os.environ | {"DATABASE_URL": postgresql.url("postgres")},
         capture_output=True,
         check=False,

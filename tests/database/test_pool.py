@@ -228,7 +228,7 @@ async def test_a_block_left_while_a_task_uses_it_is_rolled_back(
         async with atomic():
             await Author.objects.acreate(name="Nobody")
             stuck = asyncio.create_task(run(sleep, 0.5))
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0)  # it begins, and waits for the server
     with pytest.raises(OperationalError, match="has ended"):
         await stuck
     await until_whole()
@@ -443,14 +443,24 @@ async def test_long_idle_connections_are_asked(
 
 
 async def test_all_is_closed_at_the_end(library: Author) -> None:
+    pids = []
+
+    def hold() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid()")
+            pids.append(cursor.fetchone()[0])
+            cursor.execute("SELECT pg_sleep(0.3)")
+
     async with opened():
-        pid = await run(_count, "SELECT pg_backend_pid()")
-        held = asyncio.create_task(run(sleep, 0.3))
-        await asyncio.sleep(0.1)
+        idle = await run(_count, "SELECT pg_backend_pid()")
+        await asyncio.gather(run(hold), run(hold))  # two connections
+        held = asyncio.create_task(run(hold))
+        while len(pids) < 3:  # noqa: ASYNC110
+            await asyncio.sleep(0)
     await held  # What was under way ends, and nothing keeps its connection.
     assert statistics() == []
-    sessions = f"SELECT count(*) FROM pg_stat_activity WHERE pid = {pid}"
-    assert await run(_count, sessions) == 0
+    listed = ", ".join(map(str, {idle, *pids}))
+    assert await run(_count, f"SELECT count(*) FROM pg_stat_activity WHERE pid IN ({listed})") == 0
 
 
 async def test_before_the_lifespan_connections_are_closed_after_use(library: Author) -> None:

@@ -29,7 +29,9 @@ def test_every_async_method_of_django_is_ours() -> None:
     added = {name for name in awaiting_methods(groups) if name in groups.__dict__}
     assert added == set(ours.RELATED_MANAGER.split())
     for related in (type(Author(pk=1).books), type(Book(pk=1).tags)):
-        for name in added & set(related.__dict__):
+        replaced = added & set(related.__dict__)
+        assert replaced
+        for name in replaced:
             assert getattr(related, name).__code__.co_filename.endswith("app/database/models.py")
 
 
@@ -157,4 +159,5 @@ async def test_overridden_methods_are_called(author: Author, monkeypatch: Any) -
 
 async def test_everything_works_before_the_lifespan(library: Author) -> None:
     assert await Book.objects.acount() == 3
-    assert [book.title async for book in Book.objects.aiterator(chunk_size=1)]
+    titles = [book.title async for book in Book.objects.order_by("pk").aiterator(chunk_size=1)]
+    assert titles == ["First", "Second", "Third"]

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any
+from urllib.request import urlopen
 
 import httpx
 import pytest
@@ -207,9 +208,10 @@ def test_mutation_ends_whole_without_its_client(
     query = f"mutation {{ setState(id: {item.pk}, state: DONE) {{ id }} }}"
     with written_by_another(Item.objects.all(), name="other"), tcp(server) as client:
         send(server, {"query": query}, client)
-        time.sleep(0.3)  # for it to begin, and to wait for the other's transaction
+        server.wait_for_log(f"Setting the state of item {item.pk}.")
         leave(client)
-        time.sleep(0.3)  # for the server to see that
+        for _ in range(2):  # what the server reads after that, it reads after the end
+            urlopen(f"http://127.0.0.1:{server.port}/health/live").close()
     ends_at = time.monotonic() + 10
     while Item.objects.get().state != "DONE":
         assert time.monotonic() < ends_at
@@ -226,9 +228,9 @@ def test_mutation_ends_whole_before_the_process_does(
     with tcp(server) as client, ThreadPoolExecutor() as threads:
         with written_by_another(Item.objects.all(), name="other"):
             send(server, {"query": query}, client)
-            time.sleep(0.3)  # for it to begin
+            server.wait_for_log(f"Setting the state of item {item.pk}.")
             stopped = threads.submit(server.stop)
-            time.sleep(0.5)
+            server.wait_for_log("Shutting down")
             assert not stopped.done()
         assert stopped.result() in (0, -signal.SIGTERM)
     assert Item.objects.get().state == "DONE"
