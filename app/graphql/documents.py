@@ -6,9 +6,9 @@ from graphql import DocumentNode, GraphQLError, GraphQLSchema, parse, validate
 from graphql.validation import MaxIntrospectionDepthRule, specified_rules
 from graphql.validation.rules import overlapping_fields_can_be_merged
 
+from .cost import operation_sizes
 from .errors import PARSE_FAILED, VALIDATION_FAILED, InvalidDocumentError
 from .limits import Limits
-from .size import operation_sizes
 
 # A parsed document takes up to 300 bytes a character.
 MAX_CACHED_CHARACTERS = 256 * 1024

@@ -22,6 +22,7 @@ from ..changes.feed import Feed
 from ..live import Failures, Live, SharedOperation, Subscriber
 from ..viewer import Viewer
 from .context import Context
+from .cost import result_fields
 from .documents import Documents
 from .errors import (
     BadUserInputError,
@@ -36,7 +37,6 @@ from .errors import (
 )
 from .limits import Limits
 from .request import GraphQLRequest, encode
-from .size import result_fields
 
 FAILURES: Final = Failures(is_transient, describe)
 """What shared operations make of an exception."""

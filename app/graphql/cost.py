@@ -1,4 +1,4 @@
-"""Compute how large a document is, and how many fields its result may have."""
+"""Compute what a document costs: how large it is, and how many fields its result may have."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
