@@ -21,19 +21,22 @@ StartServer = Callable[..., Server]
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let the command line choose the database, and how long the soak lasts."""
     parser.addoption("--database", choices=["sqlite", "postgresql"], default="sqlite")
-    parser.addoption("--soak-seconds", type=float, default=8)
+    parser.addoption("--soak-seconds", type=float, default=5)
     parser.addoption("--soak-clients", type=int, default=10)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the mark for tests of one kind of database."""
+    """Register the marks for tests that need not run on both kinds of database."""
     config.addinivalue_line("markers", "only(vendor): about this kind of database alone")
+    config.addinivalue_line("markers", "once: no database has a part in it, so SQLite will do")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out the tests that are about the other kind of database."""
     vendor = config.getoption("--database")
     others = [i for i in items if any(m.args != (vendor,) for m in i.iter_markers("only"))]
+    if vendor != "sqlite":
+        others += [item for item in items if item.get_closest_marker("once")]
     config.hook.pytest_deselected(items=others)
     items[:] = [item for item in items if item not in others]
 

@@ -8,6 +8,8 @@ from benchmarks import report
 from benchmarks.results import FILE, Record, Results
 from benchmarks.wording import number, ratio, ratio_spread, spread
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture(scope="module")
 def results() -> Results:

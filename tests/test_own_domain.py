@@ -76,7 +76,7 @@ def test_nothing_asks_for_orders_any_more(clone: Clone) -> None:
 def test_tests_of_the_machinery_still_pass(clone: Clone) -> None:
     """Those over the wire, but the two that take longest; the others never meet a domain."""
     ran = clone.run(
-        "python -m pytest -q tests/protocols tests/changes tests/web tests/test_settings.py"
+        "python -m pytest -q tests/protocols tests/changes"
         " --ignore tests/protocols/test_soak.py --ignore tests/protocols/test_rude_clients.py"
     )
     assert " passed" in ran

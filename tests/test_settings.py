@@ -13,6 +13,8 @@ from django.conf import settings
 from app.graphql.limits import Limits
 from tests.server import ROOT
 
+pytestmark = pytest.mark.once
+
 EXAMPLE = ROOT / ".env.example"
 SHOW = (
     "import settings; print({k: v for k, v in vars(settings).items() if k.isupper()"

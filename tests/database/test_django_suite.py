@@ -24,7 +24,8 @@ def checkout(request: pytest.FixtureRequest) -> Path:
         command = f"-m pip download --no-deps --no-binary django --dest {folder} django=={version}"
         subprocess.run([sys.executable, *command.split()], check=True)
         with tarfile.open(folder / f"django-{version}.tar.gz") as archive:
-            archive.extractall(folder, filter="data")
+            archive.extraction_filter = getattr(tarfile, "data_filter", None)  # Python 3.11.4
+            archive.extractall(folder)
     return source
 
 

@@ -15,6 +15,8 @@ from app.live import Live
 from tests.live.steps import Steps
 from tests.live.world import FAILURES, FatalError, Member, TransientError, World
 
+pytestmark = pytest.mark.once
+
 KEYS = st.sampled_from(["a", "b"])
 ROUNDS = st.integers(0, 6)
 

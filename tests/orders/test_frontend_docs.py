@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
+pytestmark = pytest.mark.once
+
 EXAMPLE = Path(settings.BASE_DIR, "frontend", "examples", "apollo", "src")
 DOCS = Path(settings.BASE_DIR, "docs", "frontend.md").read_text("utf-8")
 

@@ -6,6 +6,8 @@ import pytest
 from django.conf import settings
 from graphql import OperationDefinitionNode, build_schema, parse, validate
 
+pytestmark = pytest.mark.once
+
 SCHEMA = build_schema(Path(settings.BASE_DIR, "orders", "schema.graphql").read_text("utf-8"))
 SOURCES = Path(settings.BASE_DIR, "frontend", "src")
 DOCUMENTS = sorted(SOURCES.rglob("*.graphql"))

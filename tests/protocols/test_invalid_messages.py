@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from tests.protocols.raw import INIT, closing, websocket
 from tests.server import Server
 
+pytestmark = pytest.mark.once
+
 BOTH = ("graphql-transport-ws", "graphql-ws")
 SUBSCRIBE = {"graphql-transport-ws": "subscribe", "graphql-ws": "start"}
 STOP = {"graphql-transport-ws": "complete", "graphql-ws": "stop"}

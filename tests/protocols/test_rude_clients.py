@@ -136,6 +136,7 @@ BROKEN_FRAMES: dict[str, tuple[bytes, int]] = {
 }
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("is_subscribed", [False, True], ids=["new", "subscribed"])
 @pytest.mark.parametrize("name", BROKEN_FRAMES)
 async def test_broken_frame_closes(name: str, is_subscribed: bool, clean: Server) -> None:
@@ -199,6 +200,7 @@ async def grow(server: Server, messages: bytes, seconds: float) -> tuple[bool, i
         return await task, most - before
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", FLOODS)
 async def test_flood_without_reading_is_cut_off_in_bounded_memory(name: str, clean: Server) -> None:
     is_cut_off, growth_bytes = await grow(clean, FLOODS[name], 60)

@@ -4,12 +4,15 @@ import asyncio
 from collections import deque
 from functools import partial
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from app.transports.outbox import MAX_APPENDED, Outbox
 from tests.live.steps import Steps
+
+pytestmark = pytest.mark.once
 
 NUMBERS = st.integers(0, 3)
 

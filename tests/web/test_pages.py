@@ -15,6 +15,8 @@ from starlette.routing import Route
 
 from app.web.pages import PLAYGROUND, Page, Pages
 
+pytestmark = pytest.mark.once
+
 BOARD = Page("board", "/")
 
 
