@@ -1,7 +1,8 @@
 """A database of the chosen kind, and a real server on it."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -94,11 +95,18 @@ def server_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("servers")
 
 
-def launcher(database_url: str, folder: Path, kind: type[Server] = Server) -> Iterator[StartServer]:
+@pytest.fixture
+def server_kind() -> type[Server]:
+    """Which server is tested: the items', unless a folder has another."""
+    return Server
+
+
+@contextmanager
+def launcher(database_url: str, folder: Path) -> Iterator[StartServer]:
     """A function that starts servers; afterwards no log may hold a traceback."""
     with ExitStack() as running:
 
-        def start(**settings: str) -> Server:
+        def start(kind: type[Server], **settings: str) -> Server:
             log = folder / f"{len(list(folder.iterdir()))}.log"
             server = running.enter_context(kind(log, database_url, **settings))
             running.callback(_check_log, server)
@@ -108,31 +116,27 @@ def launcher(database_url: str, folder: Path, kind: type[Server] = Server) -> It
 
 
 @pytest.fixture(scope="session")
-def start_shared_server(
+def share_server(
     django_db_setup: None, database_url: str, server_folder: Path
 ) -> Iterator[StartServer]:
-    """Start servers that live as long as the tests."""
-    yield from launcher(database_url, server_folder)
+    """Start servers that live as long as the tests, one of each kind and with equal settings."""
+    with launcher(database_url, server_folder) as start:
+        yield cache(start)
 
 
 @pytest.fixture
 def start_server(
-    transactional_db: None, database_url: str, server_folder: Path
+    transactional_db: None, database_url: str, server_folder: Path, server_kind: type[Server]
 ) -> Iterator[StartServer]:
     """Start servers for one test, with settings as keywords: `OPEN_ACCESS="true"`."""
-    yield from launcher(database_url, server_folder)
+    with launcher(database_url, server_folder) as start:
+        yield partial(start, server_kind)
 
 
-@pytest.fixture(scope="session")
-def shared_server(start_shared_server: StartServer) -> Server:
-    """The server behind `server`."""
-    return start_shared_server(DEBUG="true", OPEN_ACCESS="true")
-
-
-@pytest.fixture(scope="session")
-def shared_guarded_server(start_shared_server: StartServer) -> Server:
-    """The server behind `guarded_server`."""
-    return start_shared_server()
+@pytest.fixture
+def shared_server(share_server: StartServer, server_kind: type[Server]) -> Server:
+    """The server behind `server`, for tests that write nothing."""
+    return share_server(server_kind, DEBUG="true", OPEN_ACCESS="true")
 
 
 @pytest.fixture
@@ -142,9 +146,11 @@ def server(shared_server: Server, transactional_db: None) -> Server:
 
 
 @pytest.fixture
-def guarded_server(shared_guarded_server: Server, transactional_db: None) -> Server:
+def guarded_server(
+    share_server: StartServer, server_kind: type[Server], transactional_db: None
+) -> Server:
     """A server as in production: everybody sees their own."""
-    return shared_guarded_server
+    return share_server(server_kind)
 
 
 def _check_log(server: Server) -> None:
