@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -23,13 +23,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ..background import BackgroundTask
+from ..changes.feed import Feed
 from ..database.lifespan import statistics
-
-if TYPE_CHECKING:
-    from ..changes.feed import Feed
-    from ..graphql.engine import Engine
-    from ..live import Live
-    from ..transports.clients import Clients
+from ..graphql.engine import Engine
+from ..live import Live
+from ..transports.clients import Clients
 
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 SAMPLE_SECONDS = 5.0
@@ -60,7 +58,6 @@ class Metrics:
         self._is_on: bool = settings.METRICS
         self._engine, self._feed, self._live, self._clients = engine, feed, live, clients
         self._files: Files | None = None
-        self._task: BackgroundTask | None = None
 
     def routes(self) -> list[Route]:
         """The route to add to a server; none if metrics are off."""
@@ -70,11 +67,11 @@ class Metrics:
         """Start. Raise ImproperlyConfigured if the files cannot be written."""
         if self._is_on:
             self._files = Files(getattr(settings, FOLDER_VARIABLE, ""))
-            self._task = BackgroundTask(self._sample_always(), name="metrics")
+            self._task = BackgroundTask(self._sample_always(self._files), name="metrics")
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._task is not None and self._files is not None:
+        if self._files is not None:
             await self._task.stop()
             self._sample(self._files)  # so that nothing counted is lost
             self._files.close()
@@ -86,9 +83,9 @@ class Metrics:
         self._sample(self._files)
         return Response(self._files.text(), media_type="text/plain; version=0.0.4")
 
-    async def _sample_always(self) -> None:
-        while self._files is not None:
-            self._sample(self._files)
+    async def _sample_always(self, files: Files) -> None:
+        while True:
+            self._sample(files)
             await asyncio.sleep(SAMPLE_SECONDS)
 
     def _sample(self, files: Files) -> None:
