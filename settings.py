@@ -5,16 +5,25 @@ import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
-from zoneinfo import available_timezones
+from zoneinfo import ZoneInfo
 
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
-from environs import Env, validate
+from environs import Env, ValidationError, validate
 
 BASE_DIR = Path(__file__).resolve().parent
 
 env = Env()
 env.read_env(env.path("ENV_FILE", BASE_DIR / ".env"), recurse=False)
+
+
+def check_time_zone(name: str) -> None:
+    """Raise ValidationError if there is no time zone of this name."""
+    try:
+        ZoneInfo(name)
+    except (KeyError, OSError, ValueError):  # unknown, a folder, or no name at all
+        raise ValidationError(f"There is no time zone {name}.") from None
+
 
 POSITIVE = validate.Range(
     min=0, min_inclusive=False, error="It must be greater than 0, but is {input}."
@@ -192,11 +201,7 @@ GRAPHQL_SEND_SECONDS = env.float("GRAPHQL_SEND_SECONDS", 20.0, validate=POSITIVE
 # Language and time --------------------------------------------------------------------------------
 
 LANGUAGE_CODE = "en-us"
-TIME_ZONE = env.str(
-    "TIME_ZONE",
-    "UTC",
-    validate=validate.OneOf(available_timezones(), error="There is no time zone {input}."),
-)
+TIME_ZONE = env.str("TIME_ZONE", "UTC", validate=check_time_zone)
 USE_TZ = True
 
 # Static files -------------------------------------------------------------------------------------
