@@ -185,7 +185,7 @@ def run_engine(engine: str, url: str, checkout: Path, labels: list[str]) -> dict
 
 def run_apart(engine: str, url: str, checkout: Path, labels: list[str]) -> dict[str, str]:
     """Run the tests in a process of their own; its output is kept in a file."""
-    log = Path(tempfile.gettempdir()) / f"django_suite_{engine}.log"
+    log = Path(tempfile.mkdtemp(prefix="django_suite_")) / f"{engine}.log"
     begun = time.monotonic()
     with tempfile.NamedTemporaryFile("r", suffix=".json") as result, log.open("w") as output:
         subprocess.run(
