@@ -6,12 +6,14 @@ https://prometheus.github.io/client_python/multiprocess/
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import multiprocessing
 import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -132,7 +134,7 @@ class Files:
         self._is_removable = not folder
         self._metrics: dict[str, Any] = {}
         self._counted: dict[tuple[str, str], float] = {}
-        _create(self.folder)
+        self._lock = _open(self.folder)
         self._library = _library(self.folder)
 
     def write(self, each: Measurement) -> None:
@@ -151,7 +153,7 @@ class Files:
 
     def text(self) -> bytes:
         """The sums over all workers that live, and all that was ever counted."""
-        for pid in self._workers():
+        for pid in {int(each.stem.rpartition("_")[2]) for each in self.folder.glob("gauge_live*")}:
             if not _is_running(pid):
                 self._library.multiprocess.mark_process_dead(pid, str(self.folder))
         registry = self._library.CollectorRegistry()
@@ -162,8 +164,11 @@ class Files:
     def close(self) -> None:
         """Take this process out of the sums; the last worker removes the folder."""
         self._library.multiprocess.mark_process_dead(os.getpid(), str(self.folder))
-        if self._is_removable and not self._workers():
-            shutil.rmtree(self.folder, ignore_errors=True)
+        with suppress(BlockingIOError):  # of a worker that still runs, or already
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if self._is_removable:
+                shutil.rmtree(self.folder, ignore_errors=True)
+        os.close(self._lock)
 
     def _create_metric(self, each: Measurement) -> Any:
         labels = ["pool"] if each.pool else []
@@ -176,9 +181,6 @@ class Files:
             name, each.description, labels, registry=None, multiprocess_mode=mode
         )
 
-    def _workers(self) -> set[int]:
-        return {int(file.stem.rpartition("_")[2]) for file in self.folder.glob("gauge_live*_*.db")}
-
 
 def default_folder() -> Path:
     """The folder of this process's supervisor, or of itself if it has none."""
@@ -187,9 +189,17 @@ def default_folder() -> Path:
     return Path(tempfile.gettempdir(), f"live-metrics-{pid}")
 
 
-def _create(folder: Path) -> None:
+def _open(folder: Path) -> int:
+    """Create the folder, and hold it by a shared lock: return its file descriptor."""
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        while True:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with suppress(FileNotFoundError):  # the last worker of before has just removed it
+                lock = os.open(folder, os.O_RDONLY)
+                fcntl.flock(lock, fcntl.LOCK_SH)
+                if folder.exists() and os.path.samestat(os.fstat(lock), folder.stat()):
+                    break
+                os.close(lock)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
@@ -197,11 +207,12 @@ def _create(folder: Path) -> None:
             f"METRICS needs a folder for what the workers count, but {folder} cannot be written: "
             f"{error.strerror}. Name another in {FOLDER_VARIABLE}."
         ) from None
-    if hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
+    if os.fstat(lock).st_uid != os.getuid():
         raise ImproperlyConfigured(
             f"METRICS needs a folder of the server's own user, but {folder} belongs to somebody "
             f"else. Name another in {FOLDER_VARIABLE}."
         )
+    return lock
 
 
 def _library(folder: Path) -> Any:

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -12,7 +14,7 @@ from django.contrib.auth.models import User
 from tests.clients import get
 from tests.items.models import Item
 from tests.protocols.raw import metrics, metrics_become
-from tests.server import Server
+from tests.server import ROOT, Server
 from tests.workers import Workers, everywhere
 
 
@@ -72,3 +74,28 @@ def test_folder_that_cannot_be_written_is_explained(database_url: str, tmp_path:
 
 async def test_metrics_that_are_off_are_not_there(guarded_server: Server) -> None:
     assert (await get(guarded_server, "/metrics")).status_code == 404
+
+
+CHURN = """
+import os, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from django.conf import settings
+settings.configure()
+from app.web import metrics
+folder = Path(sys.argv[2])
+metrics.default_folder = lambda: folder
+for number in range(150):
+    files = metrics.Files("")
+    files.write(metrics.Measurement(f"each{number}", "A number.", 1))
+    files.close()
+"""
+
+
+@pytest.mark.once
+def test_workers_that_come_and_go_at_once_find_their_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "shared"
+    command = [sys.executable, "-c", CHURN, str(ROOT), str(folder)]
+    workers = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    assert [worker.communicate(timeout=60)[1] for worker in workers] == [""] * len(workers)
+    assert not folder.exists()
