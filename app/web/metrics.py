@@ -193,9 +193,10 @@ def _open(folder: Path) -> int:
     """Create the folder, and hold it by a shared lock: return its file descriptor."""
     try:
         while True:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with suppress(FileExistsError):
+                folder.mkdir(mode=0o700, parents=True)
             with suppress(FileNotFoundError):  # the last worker of before has just removed it
-                lock = os.open(folder, os.O_RDONLY)
+                lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
                 fcntl.flock(lock, fcntl.LOCK_SH)
                 if folder.exists() and os.path.samestat(os.fstat(lock), folder.stat()):
                     break
