@@ -79,9 +79,10 @@ class SharedOperation:
             await self._follow()
         except Exception as error:
             self._fail(error)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
             if (task := asyncio.current_task()) is None or task.cancelling():
-                raise
+                # Without its traceback, by which the task would keep all that the source held.
+                raise error.with_traceback(None) from None
             # Nobody has left: the source has awaited something that was cancelled.
             self._fail(RuntimeError("The subscription's source was cancelled."))
         else:

@@ -1,14 +1,17 @@
 """Who is asking, as far as access depends on it, by Django's session."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from math import inf
 from typing import Any
 
+from django.apps import apps
 from django.conf import settings
-from django.contrib.auth import get_user
+from django.contrib.auth import get_user, get_user_model
 from django.contrib.sessions.backends.db import SessionStore as DatabaseSession
+from django.db.models import ForeignKey, Model
 from django.http import HttpRequest
 
 
@@ -80,3 +83,38 @@ def load_session(key: str) -> Session:
 
 def _engine() -> Any:
     return import_module(settings.SESSION_ENGINE).SessionStore
+
+
+def viewer_columns() -> dict[str, tuple[str, str]]:
+    """What a row tells of a viewer, by table of `VIEWER_MODELS`: what it is about, and its column.
+
+    That is "session", "user" or "group", with the column of its key; or "everybody".
+    """
+    models = [apps.get_model(name) for name in settings.VIEWER_MODELS]
+    return {model._meta.db_table: _about(model) for model in models}
+
+
+def _about(model: type[Model]) -> tuple[str, str]:
+    user, engine = get_user_model(), _engine()
+    key = str(model._meta.pk.column)
+    if issubclass(engine, DatabaseSession) and model is engine.get_model_class():
+        return "session", key
+    if issubclass(user, model):
+        return "user", key
+    groups = getattr(user, "groups", None)
+    group = groups.field.related_model if groups is not None else None
+    for about, target in (("user", user), ("group", group)):
+        for each in model._meta.concrete_fields:
+            if (
+                isinstance(each, ForeignKey)
+                and each.related_model is target
+                and each.target_field.primary_key
+            ):
+                return about, str(each.column)
+    return "everybody", ""
+
+
+def users_in(groups: Iterable[str]) -> set[str]:
+    """Return the primary keys, as text, of the users in these groups, by synchronous access."""
+    users = get_user_model().objects.filter(groups__in=list(groups))
+    return {str(key) for key in users.values_list("pk", flat=True)}

@@ -1,5 +1,6 @@
 """Measure what the change feed costs those who write, with PostgreSQL's own pgbench."""
 
+import asyncio
 import re
 import subprocess
 import threading
@@ -10,10 +11,24 @@ from typing import Final
 
 import psycopg
 
-from app.changes.triggers import CHANNEL, TRIGGER
+from app.changes.listener import Listener
+from app.changes.triggers import CHANNEL, TRIGGERS
 from benchmarks.database import INSERT_ORDER, PostgreSQLDatabase
 
-FEEDS: Final = ("no trigger", "trigger", "trigger and listener")
+NO_TRIGGER: Final = "no trigger"
+NOTIFY: Final = "NOTIFY in each transaction"
+OURS: Final = "the feed, and a listener"
+FEEDS: Final = (NO_TRIGGER, NOTIFY, OURS)
+
+_NOTIFY = f"""
+    CREATE OR REPLACE FUNCTION benchmark_notify() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        PERFORM pg_notify('{CHANNEL}', TG_TABLE_NAME);
+        RETURN NULL;
+    END $$;
+    CREATE OR REPLACE TRIGGER benchmark_notify AFTER INSERT ON orders_order
+        FOR EACH STATEMENT EXECUTE FUNCTION benchmark_notify();
+"""
 
 
 def measure(
@@ -23,18 +38,11 @@ def measure(
     database.reset()
     script = folder / "insert.sql"
     script.write_text(INSERT_ORDER.format("'2000-01-01'") + ";\n")
-    state = "DISABLE" if feed == "no trigger" else "ENABLE"
-    with psycopg.connect(database.writer_url, autocommit=True) as connection:
-        connection.execute(f"ALTER TABLE orders_order {state} TRIGGER {TRIGGER}")
-    try:
-        with _listening(database.writer_url, feed == "trigger and listener"):
-            command = [str(database.programs / "pgbench"), "--no-vacuum", "--protocol=prepared"]
-            command += [f"--client={writers}", f"--jobs={min(writers, 2)}", f"--time={seconds}"]
-            command += [f"--file={script}", database.writer_url]
-            output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    finally:
-        with psycopg.connect(database.writer_url, autocommit=True) as connection:
-            connection.execute(f"ALTER TABLE orders_order ENABLE TRIGGER {TRIGGER}")
+    with _triggers(database.writer_url, feed), _listening(database.writer_url, feed == OURS):
+        command = [str(database.programs / "pgbench"), "--no-vacuum", "--protocol=prepared"]
+        command += [f"--client={writers}", f"--jobs={min(writers, 2)}", f"--time={seconds}"]
+        command += [f"--file={script}", database.writer_url]
+        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return {
         "commits_a_second": _number(r"tps = ([\d.]+)", output),
         "latency_ms": _number(r"latency average = ([\d.]+)", output),
@@ -42,25 +50,54 @@ def measure(
 
 
 @contextmanager
+def _triggers(url: str, feed: str) -> Iterator[None]:
+    every = ", ".join(
+        f"{'ENABLE' if feed == OURS else 'DISABLE'} TRIGGER {each}" for each in TRIGGERS
+    )
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"ALTER TABLE orders_order {every}")
+        if feed == NOTIFY:
+            connection.execute(_NOTIFY)
+        try:
+            yield
+        finally:
+            connection.execute("DROP TRIGGER IF EXISTS benchmark_notify ON orders_order")
+            connection.execute(f"ALTER TABLE orders_order {every.replace('DISABLE', 'ENABLE')}")
+
+
+@contextmanager
 def _listening(url: str, is_wanted: bool) -> Iterator[None]:
-    stop = threading.Event()
+    """Follow the table of changes, as a server does, in a thread of its own."""
+    if not is_wanted:
+        yield
+        return
+    is_listening, stop = threading.Event(), asyncio.Event()
 
-    def listen() -> None:
-        with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute(f"LISTEN {CHANNEL}")
-            while not stop.is_set():
-                for _notification in connection.notifies(timeout=0.1):
-                    pass
+    async def follow() -> None:
+        async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+            await connection.execute(f"LISTEN {CHANNEL}")
+            async for _changes in Listener(connection, is_notified=True).follow():
+                is_listening.set()
 
-    thread = threading.Thread(target=listen)
-    if is_wanted:
-        thread.start()
+    async def follow_until_stopped() -> None:
+        task = asyncio.create_task(follow())
+        await stop.wait()
+        task.cancel()
+        await asyncio.wait((task,))
+        if not task.cancelled():
+            task.result()
+
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_until_complete, args=(follow_until_stopped(),))
+    thread.start()
     try:
+        if not is_listening.wait(10):
+            raise RuntimeError("The listener does not begin.")
         yield
     finally:
-        stop.set()
-        if is_wanted:
-            thread.join()
+        loop.call_soon_threadsafe(stop.set)
+        thread.join()
+        loop.close()
 
 
 def _number(pattern: str, output: str) -> float:

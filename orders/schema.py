@@ -105,17 +105,17 @@ async def delete_order(_: None, info: Info, id: str) -> str:  # noqa: A002
 
 @subscription.source("getOrder")
 async def newest_order(_: None, info: Info) -> AsyncGenerator[Order | None, None]:
-    """The newest order the viewer may see: now, and whenever somebody has changed something."""
-    orders = Order.objects.visible_to(require_viewer(info))
-    async for _change in info.context.feed.watch(Order, User):
-        yield await orders.select_related("user").alast()
+    """The newest order the viewer may see: now, and after each change that concerns it."""
+    orders = Order.objects.visible_to(require_viewer(info)).select_related("user")
+    async for _change in info.context.feed.watch(orders):
+        yield await orders.alast()
 
 
 @subscription.source("getOrders")
 async def newest_orders(_: None, info: Info, **arguments: Any) -> AsyncGenerator[list[Order], None]:
-    """One page of orders: now, and whenever somebody has changed something."""
+    """One page of orders: now, and after each change that concerns it."""
     orders = page(require_viewer(info), **arguments)
-    async for _change in info.context.feed.watch(Order, User):
+    async for _change in info.context.feed.watch(orders):
         yield [order async for order in orders.all()]
 
 

@@ -10,6 +10,8 @@ from typing import Any, Self
 from urllib.parse import urlsplit, urlunsplit
 
 import platformdirs
+from asgiref.sync import SyncToAsync
+from django.db import connections
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # that there is no XDG_RUNTIME_DIR
@@ -69,6 +71,8 @@ class PostgreSQL:
     def _control(self, *arguments: str) -> None:
         if self._server is None:
             raise RuntimeError("Only the wheel's server can be restarted: unset DATABASE_URL.")
+        # What an earlier test left in asgiref's one thread would be found dead by a later one.
+        SyncToAsync.single_thread_executor.submit(connections.close_all).result()
         pgexec(
             "pg_ctl",
             ("-w", "-D", str(self._server.pgdata), "-l", str(self._server.log), *arguments),

@@ -1,33 +1,47 @@
-"""Wake every source whose tables a commit, of whatever process, has changed."""
+"""Wake the sources whose queries a commit, of whatever process, concerns; and no others."""
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from typing import Protocol, Self
-from weakref import WeakSet
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any, Protocol, Self
 
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS, connections, router
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 
 from ..background import BackgroundTask, Backoff
+from .change import Change
+from .conditions import Dependency, dependencies
+from .index import Index
 from .live_models import live_models
 from .postgresql import PostgreSQLBackend
 from .sqlite import SQLiteBackend
 
 logger = logging.getLogger(__name__)
 
+Source = QuerySet[Any] | type[Model]
+"""What to wait for: all that a queryset reads, or any row of a model."""
+
+MANY = 100
+"""So many subscriptions that are woken by every change of a table are worth a warning."""
+
 
 class Backend(Protocol):
     """How one kind of database tells of its commits."""
+
+    @property
+    def is_precise(self) -> bool:
+        """Whether it tells which rows have changed."""
+        ...
 
     @property
     def silent_tables(self) -> frozenset[str]:
         """The live tables whose changes the database does not tell at the moment."""
         ...
 
-    def changes(self) -> AsyncIterator[frozenset[str] | None]:
-        """Connect, then yield the tables each commit changed; None for "perhaps all".
+    def changes(self) -> AsyncIterator[list[Change] | None]:
+        """Connect, then yield what has changed; None for "perhaps everything".
 
         The first item after connecting is always None, since nobody knows what happened before.
         Ends by raising when the connection is lost.
@@ -36,23 +50,58 @@ class Backend(Protocol):
 
 
 class Watch:
-    """An endless async iterator: once at once, then once after each change, bursts as one."""
+    """An endless async iterator: once at once, then after each change that concerns its query.
 
-    def __init__(self, tables: frozenset[str]) -> None:
-        self.tables = tables
-        self._changed = asyncio.Event()
-        self._changed.set()
+    Many changes count as one. Whoever drops a watch need not sign off.
+    """
+
+    def __init__(self, feed: "Feed", sources: Iterable[Source]) -> None:
+        self._feed = feed
+        self._waiter = Waiter()
+        self._fixed = feed.dependencies(sources)
+        self._changing: list[Dependency] = []
+        feed.index.add(self._waiter, self._fixed)
+        feed.waiters.add(self._waiter)
+        feed.tell_of(self._fixed)
+
+    def also(self, *sources: Source) -> None:
+        """Wait for these as well, in place of what the last call named.
+
+        For rows that are visible by way of others: in each round, read first those others, the
+        viewer's teams say, then name the query for what they lead to, then await it. A change in
+        between counts. Raises as `Feed.watch` does.
+        """
+        found = self._feed.dependencies(sources)
+        if found != self._changing:
+            self._feed.index.add(self._waiter, found)
+            self._feed.index.discard(self._waiter, self._changing)
+            self._changing = found
+
+    def wake(self) -> None:
+        """Let the next `__anext__` return at once."""
+        self._waiter.changed.set()
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> None:
-        await self._changed.wait()
-        self._changed.clear()
+        await self._waiter.changed.wait()
+        self._waiter.changed.clear()
 
-    def wake(self) -> None:
-        """Let the next `__anext__` return at once."""
-        self._changed.set()
+    def __del__(self) -> None:
+        if hasattr(self, "_changing"):
+            self._feed.index.discard(self._waiter, (*self._fixed, *self._changing))
+            self._feed.waiters.discard(self._waiter)
+
+
+class Waiter:
+    """What the index holds of a watch, so that it does not keep the watch itself."""
+
+    __slots__ = ("changed",)
+
+    def __init__(self) -> None:
+        self.changed = asyncio.Event()
+        self.changed.set()
 
 
 class Feed:
@@ -63,38 +112,73 @@ class Feed:
 
     def __init__(self, backend: Backend, using: str = DEFAULT_DB_ALIAS) -> None:
         self.is_connected = False
+        self.wakes = 0
+        """How often a watch was woken."""
         self.backend = backend
+        self.index: Index[Waiter] = Index()
+        self.waiters: set[Waiter] = set()
+        self.observers: list[Callable[[list[Change] | None], object]] = []
+        """Who is told of everything: functions that neither block nor raise."""
         self._using = using
-        # A source that ends drops its watch; nobody has to sign off.
-        self._watches: WeakSet[Watch] = WeakSet()
+        self._warned: set[str] = set()
 
-    def watch(self, *models: type[Model]) -> Watch:
-        """An async iterator that yields now, and again after each commit that wrote to `models`.
+    def watch(self, *sources: Source) -> Watch:
+        """An async iterator that yields now, and after each commit that can change a result.
 
-        Changes count from this call on. Raises ImproperlyConfigured for a model that is not
-        named in `LIVE_MODELS`, or that lives in another database than the feed's.
+        `sources` are querysets, whose rows of all their tables, joins, subqueries and prefetches
+        count, and models, of which every row does. Changes count from this call on. Raises
+        ImproperlyConfigured if a table is not named in `LIVE_MODELS`, lives in another database
+        than the feed's, or cannot be seen in a queryset.
         """
+        return Watch(self, sources)
+
+    def dependencies(self, sources: Iterable[Source]) -> list[Dependency]:
+        """What the sources read. Raises as `watch` does."""
         live = live_models()
-        for model in models:
-            if model not in live:
+        found = [each for source in sources for each in dependencies(source)]
+        for model in dict.fromkeys(each.model for each in found):
+            label = model._meta.label
+            if model._meta.concrete_model not in live:
                 raise ImproperlyConfigured(
-                    f"watch({model.__name__}): changes of {model._meta.label} are not announced. "
-                    f'Add "{model._meta.label}" to LIVE_MODELS and run migrate.'
+                    f"watch(): the query reads {label}, whose changes are not announced. "
+                    f'Add "{label}" to LIVE_MODELS and run migrate.'
                 )
             if (alias := router.db_for_read(model)) != self._using:
                 raise ImproperlyConfigured(
-                    f"watch({model.__name__}): {model._meta.label} is read from the database "
-                    f"{alias!r}, but this feed listens to {self._using!r}."
+                    f"watch(): {label} is read from the database {alias!r}, but this feed listens "
+                    f"to {self._using!r}."
                 )
-        watch = Watch(frozenset(model._meta.db_table for model in models))
-        self._watches.add(watch)
-        return watch
+        return found
 
-    def announce(self, tables: frozenset[str] | None) -> None:
-        """Wake who watches one of `tables`; all, if None."""
-        for watch in self._watches:
-            if tables is None or not tables.isdisjoint(watch.tables):
-                watch.wake()
+    def announce(self, changes: list[Change] | None) -> None:
+        """Wake whom the changes concern; all, if None."""
+        woken = self.waiters if changes is None else self._concerned(changes)
+        for waiter in woken:
+            waiter.changed.set()
+        self.wakes += len(woken)
+        for observer in self.observers:
+            observer(changes)
+
+    def _concerned(self, changes: list[Change]) -> set[Waiter]:
+        return {waiter for change in changes for waiter in self.index.find(change)}
+
+    def tell_of(self, dependencies: list[Dependency]) -> None:
+        """Log what a new watch is woken by; once for each table, if many are by every change."""
+        level = logging.INFO if settings.DEBUG else logging.DEBUG
+        if logger.isEnabledFor(level):
+            causes = "; ".join(map(str, dependencies)) or "nothing"
+            logger.log(level, "A subscription is woken by: %s.", causes)
+        if not self.backend.is_precise or all(each.conditions for each in dependencies):
+            return
+        for table, count in self.index.waiting_for_every_change().items():
+            if count >= MANY and table not in self._warned:
+                self._warned.add(table)
+                logger.warning(
+                    "%d subscriptions are woken by every change of %s, since their queries have "
+                    "no condition on a key of it.",
+                    MANY,
+                    table,
+                )
 
     async def __aenter__(self) -> Self:
         self._task = BackgroundTask(self._run(), name="change feed")
@@ -108,12 +192,12 @@ class Feed:
         backoff = Backoff(first_seconds=0.2)
         while True:
             try:
-                async for tables in self.backend.changes():
+                async for changes in self.backend.changes():
                     if not self.is_connected:
                         logger.info("Change feed: listening.")
                         self.is_connected = True
                         backoff.reset()
-                    self.announce(tables)
+                    self.announce(changes)
             except Exception as error:
                 if self.is_connected or not backoff.attempt:
                     logger.warning("Change feed: lost the database, reconnecting. %s", error)

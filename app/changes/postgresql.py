@@ -1,9 +1,8 @@
-"""Hear of commits to PostgreSQL, of whatever process, through LISTEN."""
+"""Hear of commits to PostgreSQL, of whatever process: connect, and follow the table of changes."""
 
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from itertools import count
 from typing import Any
 
 import psycopg
@@ -11,55 +10,68 @@ from django.conf import settings
 from django.db import connections
 from psycopg.conninfo import conninfo_to_dict
 
-from .triggers import CHANNEL, TABLES_WITH_TRIGGER, missing
+from ..exceptions import LiveError
+from .change import Change
+from .listener import POLL_SECONDS, Listener, execute
+from .triggers import CHANNEL, FIND_TRIGGERS, missing
 
 logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_SECONDS = 10
-HEARTBEAT_SECONDS = 15
-HEARTBEAT_TIMEOUT_SECONDS = 5
-HEARTBEATS_A_LOOK = 20
-"""How many of them per look whether the triggers are still there: one in five minutes."""
+HEARING_SECONDS = 2
+TRIGGERS_SECONDS = 300.0
+"""Between two looks whether the triggers are still there."""
 # What Django passes to a psycopg connection for its own cursors.
 DJANGO_PARAMETERS = {"context", "cursor_factory", "prepare_threshold"}
 
 
+class NotInstalledError(LiveError):
+    """What the change feed needs in the database is not there, or may not be used."""
+
+
 class PostgreSQLBackend:
-    """Follows the database `using` on one connection of its own, which runs nothing else."""
+    """Follows the database `using` on one connection of its own."""
+
+    is_precise = True
 
     def __init__(self, using: str) -> None:
         self.silent_tables: frozenset[str] = frozenset()
         """The live tables without a trigger, by the last look at them."""
         self._using = using
 
-    async def changes(self) -> AsyncIterator[frozenset[str] | None]:
-        """Yield None on listening, then the one table that each notification names.
+    async def changes(self) -> AsyncIterator[list[Change] | None]:
+        """Yield None on connecting, then what each look at the table of changes has found.
 
-        Notifications sent while nobody listened are lost by design
-        (https://www.postgresql.org/docs/current/sql-listen.html): LISTEN comes first, then
-        None tells that everything may have changed.
+        Raises NotInstalledError, ListenerLateError and psycopg's errors.
         """
+        loop = asyncio.get_running_loop()
         async with await self._connect() as connection:
-            await connection.execute(f"LISTEN {CHANNEL}")
             await self._look_for_triggers(connection)
-            yield None
-            for beat in count(1):
-                async for notification in connection.notifies(timeout=HEARTBEAT_SECONDS):
-                    yield frozenset((notification.payload,))
-                were_silent = self.silent_tables
-                async with asyncio.timeout(HEARTBEAT_TIMEOUT_SECONDS):
-                    if beat % HEARTBEATS_A_LOOK:
-                        # A half-open connection is silent, too: only a question finds it out.
-                        await connection.execute("")
-                    else:
+            listener = Listener(connection, is_notified=await self._is_notified(connection))
+            looked_at = loop.time()
+            try:
+                async for changes in listener.follow():
+                    yield changes
+                    if loop.time() - looked_at > TRIGGERS_SECONDS:
+                        looked_at, were_silent = loop.time(), self.silent_tables
                         await self._look_for_triggers(connection)
-                if were_silent - self.silent_tables:
-                    yield None  # Nobody knows what happened before they spoke.
+                        if were_silent - self.silent_tables:
+                            yield None  # Nobody knows what happened before they spoke.
+            except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege) as error:
+                raise NotInstalledError(
+                    f"{str(error).splitlines()[0]}. Run migrate; if the feed connects under "
+                    "another role than migrate does, GRANT it SELECT and DELETE on live_change and "
+                    "ALL on live_lease."
+                ) from error
 
     async def _connect(self) -> psycopg.AsyncConnection[Any]:
         async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
             return await psycopg.AsyncConnection.connect(
-                **self._parameters(), autocommit=True, application_name="change feed"
+                **self._parameters(),
+                autocommit=True,
+                application_name="change feed",
+                # A pooler may give each statement another connection.
+                prepare_threshold=None,
             )
 
     def _parameters(self) -> dict[str, Any]:
@@ -69,10 +81,27 @@ class PostgreSQLBackend:
         parameters = connections[self._using].get_connection_params()
         return {name: parameters[name] for name in parameters.keys() - DJANGO_PARAMETERS}
 
+    async def _is_notified(self, connection: psycopg.AsyncConnection[Any]) -> bool:
+        """Whether notifications arrive: not through a pooler in transaction mode."""
+        await connection.execute(f"LISTEN {CHANNEL}")
+        ((process,),) = await execute(connection, "SELECT pg_backend_pid()")
+        if process == connection.info.backend_pid:
+            return True
+        # A pooler is between: does it pass on what another connection says?
+        async with await self._connect() as other:
+            await other.execute(f"NOTIFY {CHANNEL}")
+        async for _ in connection.notifies(timeout=HEARING_SECONDS, stop_after=1):
+            return True
+        logger.warning(
+            "Change feed: the pooler at DATABASE_URL passes no notifications on, so it looks for "
+            "changes every %.0f ms. Set DATABASE_LISTEN_URL to the database itself.",
+            POLL_SECONDS * 1000,
+        )
+        return False
+
     async def _look_for_triggers(self, connection: psycopg.AsyncConnection[Any]) -> None:
-        cursor = await connection.execute(TABLES_WITH_TRIGGER)
-        present = [name for (name,) in await cursor.fetchall()]
-        silent = frozenset(missing(present, self._using))
+        found = await execute(connection, FIND_TRIGGERS)
+        silent = frozenset(missing(((table, name) for table, name, _ in found), self._using))
         if silent - self.silent_tables:
             logger.error(
                 "Change feed: %s will not announce changes: no trigger there. Run migrate.",

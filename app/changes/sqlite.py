@@ -9,6 +9,7 @@ from pathlib import Path
 from django.core.exceptions import ImproperlyConfigured
 
 from ..exceptions import LiveError
+from .change import Change
 
 POLL_SECONDS = 0.02
 POLLS_A_FILE_CHECK = 50
@@ -24,6 +25,7 @@ class SQLiteBackend:
     Raises ImproperlyConfigured for a database in memory.
     """
 
+    is_precise = False
     silent_tables: frozenset[str] = frozenset()
 
     def __init__(self, name: str) -> None:
@@ -34,7 +36,7 @@ class SQLiteBackend:
             )
         self._path = Path(name)
 
-    async def changes(self) -> AsyncIterator[frozenset[str] | None]:
+    async def changes(self) -> AsyncIterator[list[Change] | None]:
         """Yield None at once and after each commit of another connection.
 
         `data_version` of a connection changes when any other connection has committed, in this

@@ -1,7 +1,7 @@
 """All clients connected to this process: counted, kept alive, and closed when the process ends."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from typing import Final, Protocol, Self
 
@@ -39,6 +39,8 @@ class Clients:
     def __init__(self, max_connections: int) -> None:
         self._max_connections = max_connections
         self._connected: set[Client] = set()
+        self._by_session: dict[str, set[Connection]] = {}
+        self._by_user: dict[str, set[Connection]] = {}
         self._sent_to_others = 0
         self._is_stopping = False
         self._task: BackgroundTask | None = None
@@ -69,11 +71,35 @@ class Clients:
     def add(self, client: Client) -> None:
         """Look after the client from now on."""
         self._connected.add(client)
+        connection = client.connection
+        if connection.session.key:
+            for by_key, key in self._places(connection):
+                by_key.setdefault(key, set()).add(connection)
 
     def discard(self, client: Client) -> None:
         """Look after the client no longer."""
         self._connected.discard(client)
+        connection = client.connection
+        if connection.session.key:
+            for by_key, key in self._places(connection):
+                by_key[key].discard(connection)
+                if not by_key[key]:
+                    del by_key[key]
         self._sent_to_others += client.connection.outbox.sent
+
+    def signed_in(
+        self, sessions: Iterable[str] | None = None, users: Iterable[str] = ()
+    ) -> set[Connection]:
+        """The connections of these sessions, and of users with these keys; by default, all."""
+        if sessions is None:
+            sessions = list(self._by_session)
+        found = [self._by_session.get(key, set()) for key in sessions]
+        found += [self._by_user.get(key, set()) for key in users]
+        return set().union(*found)
+
+    def _places(self, connection: Connection) -> list[tuple[dict[str, set[Connection]], str]]:
+        session = connection.session
+        return [(self._by_session, session.key), (self._by_user, str(session.viewer.user_id))]
 
     async def __aenter__(self) -> Self:
         self._signals.enter_context(before_stop(self._stop))

@@ -3,15 +3,16 @@
 import asyncio
 import logging
 from collections import defaultdict
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Final, Self
 
-from django.apps import apps
-from django.conf import settings
-
 from ..background import BackgroundTask
-from ..changes.feed import Feed, Watch
+from ..changes.change import Change
+from ..changes.feed import Feed
 from ..database.calls import run
-from ..viewer import Session, load_session
+from ..viewer import Session, load_session, users_in, viewer_columns
 from .clients import Clients
 from .connection import EXPIRED, Close, Connection
 
@@ -19,52 +20,121 @@ logger = logging.getLogger(__name__)
 
 CHANGED: Final = Close(4403, "Forbidden: the viewer has changed")
 
-REVIEW_SECONDS = 2.0
+BATCH_SECONDS = 0.1
+"""How long changes are gathered for one review."""
+LATE_SECONDS = 6.0
+"""A second review comes after so long, for clients that were connecting at the first."""
 MAX_SESSIONS_AT_ONCE = 50
 PAUSE_FACTOR = 20
-"""A review is followed by a pause of this many times the time that it took."""
+"""A review of many is followed by a pause of this many times the time that it took."""
 MAX_PAUSE_SECONDS = 5.0
 
 
+@dataclass
+class Concerned:
+    """Whom changes concern, by what changed."""
+
+    sessions: set[str] = field(default_factory=set)
+    users: set[str] = field(default_factory=set)
+    """Their primary keys as text."""
+    groups: set[str] = field(default_factory=set)
+    everybody: bool = False
+
+    def __bool__(self) -> bool:
+        return self.everybody or bool(self.sessions or self.users or self.groups)
+
+    def add(self, about: str, key: str | None) -> None:
+        """Concern the session, the user, the users of the group, or "everybody"."""
+        match about, key:
+            case "session", str():
+                self.sessions.add(key)
+            case "user", str():
+                self.users.add(key)
+            case "group", str():
+                self.groups.add(key)
+            case _:
+                self.everybody = True
+
+    def update(self, other: "Concerned") -> None:
+        """Concern all of these, too."""
+        self.sessions |= other.sessions
+        self.users |= other.users
+        self.groups |= other.groups
+        self.everybody |= other.everybody
+
+
 class Revocation:
-    """Reviews the signed-in clients after changes of `VIEWER_MODELS`.
+    """Reviews the signed-in clients whom changes of `VIEWER_MODELS` concern.
 
     An asynchronous context manager. The connection of a viewer who has signed out, was deactivated,
     or has other rights than before is closed with 4403; the client may come back with the rights of
-    then. While nothing changes, no session is loaded; otherwise reviews take a twentieth of the
-    time, unless one takes longer than `MAX_PAUSE_SECONDS` / `PAUSE_FACTOR`.
+    then. Who signs in elsewhere makes nobody else be reviewed.
     """
 
     def __init__(self, feed: Feed, clients: Clients) -> None:
         self._feed = feed
         self._clients = clients
+        self.columns: dict[str, tuple[str, str]] = {}
+        """What a row tells of a viewer, by table."""
+        self.concerned = Concerned()
+        """Who will be reviewed."""
+        self._is_due = asyncio.Event()
 
     async def __aenter__(self) -> Self:
-        models = [apps.get_model(name) for name in settings.VIEWER_MODELS]
-        self._task = BackgroundTask(self._run(self._feed.watch(*models)), name="revocation")
+        self.columns = viewer_columns()
+        self._feed.observers.append(self.observe)
+        self._task = BackgroundTask(self._run(), name="revocation")
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._feed.observers.remove(self.observe)
         await self._task.stop()
 
-    async def _run(self, watch: Watch) -> None:
+    def observe(self, changes: list[Change] | None) -> None:
+        """Take note of whom the changes concern; None is everybody."""
+        if changes is None:
+            self.concerned.everybody = True
+        for change in changes or ():
+            if found := self.columns.get(change.table):
+                about, column = found
+                is_told = column in change.columns
+                key = change.values[change.columns.index(column)] if is_told else None
+                self.concerned.add(about, key)
+        if self.concerned:
+            self._is_due.set()
+
+    async def _run(self) -> None:
         loop = asyncio.get_running_loop()
-        async for _ in watch:
-            # Meanwhile further changes come, and clients that were connecting are connected.
-            await asyncio.sleep(REVIEW_SECONDS)
+        late: list[tuple[float, Concerned]] = []
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(late[0][0] if late else None):
+                    await self._is_due.wait()
+            await asyncio.sleep(BATCH_SECONDS)
+            concerned, self.concerned = self.concerned, Concerned()
+            self._is_due.clear()
+            if concerned:
+                again = Concerned()
+                again.update(concerned)
+                late.append((loop.time() + LATE_SECONDS, again))
+            while late and late[0][0] <= loop.time():
+                concerned.update(late.pop(0)[1])
             started_at = loop.time()
             try:
-                await self._review()
+                await self._review(concerned)
             except Exception as error:
                 logger.warning("Viewers could not be reviewed, trying again: %s", error)
-                watch.wake()
-            await asyncio.sleep(min(MAX_PAUSE_SECONDS, PAUSE_FACTOR * (loop.time() - started_at)))
+                self.concerned.update(concerned)
+                self._is_due.set()
+                await asyncio.sleep(1)
+            if concerned.everybody:
+                pause = PAUSE_FACTOR * (loop.time() - started_at)
+                await asyncio.sleep(min(MAX_PAUSE_SECONDS, pause))
 
-    async def _review(self) -> None:
+    async def _review(self, concerned: Concerned) -> None:
         signed_in: dict[str, list[Connection]] = defaultdict(list)
-        for client in self._clients:
-            if key := client.connection.session.key:
-                signed_in[key].append(client.connection)
+        for connection in await self._connections(concerned):
+            signed_in[connection.session.key].append(connection)
         keys = list(signed_in)
         for start in range(0, len(keys), MAX_SESSIONS_AT_ONCE):
             some = keys[start : start + MAX_SESSIONS_AT_ONCE]
@@ -72,13 +142,21 @@ class Revocation:
                 for connection in signed_in[key]:
                     _compare(connection, session)
 
+    async def _connections(self, concerned: Concerned) -> Iterable[Connection]:
+        if concerned.everybody:
+            return self._clients.signed_in()
+        users = concerned.users
+        if concerned.groups:
+            users = users | await run(users_in, concerned.groups)
+        return self._clients.signed_in(concerned.sessions, users)
+
+
+def _load(keys: list[str]) -> list[Session]:
+    return [load_session(key) for key in keys]
+
 
 def _compare(connection: Connection, session: Session) -> None:
     if connection.session.viewer == session.viewer:
         connection.session = session  # which may last longer now
     else:
         connection.close(EXPIRED if connection.has_expired else CHANGED)
-
-
-def _load(keys: list[str]) -> list[Session]:
-    return [load_session(key) for key in keys]

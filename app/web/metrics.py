@@ -112,6 +112,11 @@ class Metrics:
         yield Measurement(
             "feed_connected", "Whether all workers hear of changes.", connected, is_sum=False
         )
+        yield Measurement(
+            "feed_wakes", "Sources woken by changes.", self._feed.wakes, is_counter=True
+        )
+        every = sum(self._feed.index.waiting_for_every_change().values())
+        yield Measurement("feed_imprecise", "Sources woken by every change of a table.", every)
         for pool in statistics():
             values = asdict(pool)
             name = values.pop("name")

@@ -22,8 +22,9 @@ from pytest_django import Settings
 from starlette.applications import Starlette
 
 from app import background
-from app.changes import live_models, triggers
+from app.changes import listener, live_models, triggers
 from app.changes import postgresql as postgresql_module
+from app.changes.change import Change
 from app.changes.feed import Feed, backend_for
 from app.changes.sqlite import SQLiteBackend
 from app.web import health
@@ -208,8 +209,11 @@ async def test_migrate_installs_and_removes_triggers(
     @sync_to_async
     def present() -> set[str]:
         with connection.cursor() as cursor:
-            cursor.execute(triggers.TABLES_WITH_TRIGGER)
-            return {name for (name,) in cursor.fetchall()}
+            cursor.execute(triggers.FIND_TRIGGERS)
+            found = {(table, trigger) for table, trigger, _ in cursor.fetchall()}
+        tables = {table for table, _ in found}
+        assert found == {(table, trigger) for table in tables for trigger in triggers.TRIGGERS}
+        return tables
 
     migrate = sync_to_async(call_command)
     tables = await present()
@@ -233,12 +237,12 @@ async def test_missing_trigger_is_reported(
         with connection.cursor() as cursor:
             cursor.execute(statement)
 
-    await execute(f"ALTER TABLE items_item DISABLE TRIGGER {triggers.TRIGGER}")
+    await execute("ALTER TABLE items_item DISABLE TRIGGER live_update")
     try:
         async with aclosing(backend_for("default").changes()) as changes:  # type: ignore[type-var]
             assert await anext(changes) is None
     finally:
-        await execute(f"ALTER TABLE items_item ENABLE TRIGGER {triggers.TRIGGER}")
+        await execute("ALTER TABLE items_item ENABLE TRIGGER live_update")
     assert "items_item will not announce changes" in caplog.text
 
 
@@ -254,7 +258,8 @@ async def test_trigger_that_goes_is_noticed_and_one_that_comes_back(
         with connection.cursor() as cursor:
             cursor.execute(statement)
 
-    monkeypatch.setattr(postgresql_module, "HEARTBEAT_SECONDS", 0.01)
+    monkeypatch.setattr(listener, "HEARTBEAT_SECONDS", 0.01)
+    monkeypatch.setattr(postgresql_module, "TRIGGERS_SECONDS", 0)
     feed = Feed(backend_for("default"))
     transport = httpx.ASGITransport(Starlette(routes=health.routes(feed)))
     client = httpx.AsyncClient(transport=transport, base_url="http://testserver")
@@ -271,14 +276,14 @@ async def test_trigger_that_goes_is_noticed_and_one_that_comes_back(
         watch = feed.watch(Item)
         await becomes(200)
         try:
-            await execute(f"ALTER TABLE items_item DISABLE TRIGGER {triggers.TRIGGER}")
+            await execute("ALTER TABLE items_item DISABLE TRIGGER live_update")
             assert "changes of items_item: run migrate" in await becomes(503)
             await asyncio.sleep(0.5)  # some looks
             assert caplog.text.count("items_item will not announce changes") == 1
             await anext(watch)
             await Item.objects.aupdate(state="DONE")
         finally:
-            await execute(f"ALTER TABLE items_item ENABLE TRIGGER {triggers.TRIGGER}")
+            await execute("ALTER TABLE items_item ENABLE TRIGGER live_update")
         async with asyncio.timeout(PATIENCE_SECONDS):
             await anext(watch)  # what was written in between is not missed
         await becomes(200)
@@ -332,9 +337,11 @@ async def test_unwatched_tables_wake_nobody_on_postgresql(
 async def test_ended_watch_is_forgotten(transactional_db: None) -> None:
     feed = Feed(backend_for("default"))
     watch = feed.watch(Item)
-    assert len(feed._watches) == 1
+    assert len(feed.waiters) == 1
+    assert feed.index.waiting_for_every_change() == {"items_item": 1}
     del watch
-    assert len(feed._watches) == 0
+    assert len(feed.waiters) == 0
+    assert feed.index.waiting_for_every_change() == {}
 
 
 @pytest.mark.only("postgresql")
@@ -466,13 +473,14 @@ def test_sqlite_in_memory_is_refused(name: str) -> None:
 class NeverThere:
     """A database that cannot be reached, however often one tries."""
 
+    is_precise = False
     silent_tables: frozenset[str] = frozenset()
 
     def __init__(self) -> None:
         self.attempts = 0
         self.was_tried_often = asyncio.Event()
 
-    async def changes(self) -> AsyncIterator[frozenset[str] | None]:
+    async def changes(self) -> AsyncIterator[list[Change] | None]:
         self.attempts += 1
         if self.attempts == 2000:
             self.was_tried_often.set()

@@ -81,7 +81,7 @@ async def set_state(_: None, info: Info, id: str, state: str) -> Item:  # noqa: 
 async def newest_item(_: None, info: Info) -> AsyncGenerator[Item | None, None]:
     """Yield the newest item: now, and after each change."""
     items = visible_items(info)
-    async for _change in info.context.feed.watch(Item, Part, User):
+    async for _change in info.context.feed.watch(items):
         yield await items.alast()
 
 
@@ -89,7 +89,7 @@ async def newest_item(_: None, info: Info) -> AsyncGenerator[Item | None, None]:
 async def newest_items(_: None, info: Info, **arguments: Any) -> AsyncGenerator[list[Item], None]:
     """Yield one page of items: now, and after each change."""
     items = page(info, **arguments)
-    async for _change in info.context.feed.watch(Item, Part, User):
+    async for _change in info.context.feed.watch(items):
         yield [item async for item in items.all()]
 
 

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+from app.changes.change import Change
 from app.changes.feed import Feed
 from app.graphql.engine import FAILURES, Engine
 from app.graphql.limits import Limits
@@ -20,9 +21,10 @@ from tests.items.schema import schema
 class Silence:
     """A feed in which nothing ever changes."""
 
+    is_precise = True
     silent_tables: frozenset[str] = frozenset()
 
-    async def changes(self) -> AsyncIterator[frozenset[str] | None]:
+    async def changes(self) -> AsyncIterator[list[Change] | None]:
         """Nothing."""
         await asyncio.Event().wait()
         yield None

@@ -50,6 +50,7 @@ async def test_all_is_described(server: Workers) -> None:
     await metrics_become(server, feed_connected=1)
     names = metrics(server)
     assert {"database_size", "database_requests_total", "tasks", "executions_total"} <= set(names)
+    assert {"feed_wakes_total", "feed_imprecise"} <= set(names)
     text = (await get(server, "/metrics")).text
     assert "# TYPE live_messages_total counter" in text
     assert "# HELP live_connections Open WebSockets and event streams." in text

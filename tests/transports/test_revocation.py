@@ -1,0 +1,184 @@
+"""Whom a change of sessions, users, groups and permissions makes be reviewed: those it concerns."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.contrib.auth.models import Group, Permission, User
+from django.contrib.sessions.models import Session as SessionRow
+
+from app.changes.change import Change
+from app.changes.feed import Feed, backend_for
+from app.transports import revocation as revocation_module
+from app.transports.clients import Clients
+from app.transports.connection import Close, Connection
+from app.transports.revocation import CHANGED, Concerned, Revocation
+from app.viewer import Session, load_session, viewer_columns
+from tests.clients import PATIENCE_SECONDS, session_cookie
+
+pytestmark = pytest.mark.only("postgresql")
+
+
+class Client:
+    """Somebody who is connected, and whom the test sees being closed."""
+
+    def __init__(self, session: Session) -> None:
+        async def silent(*_: object) -> None:
+            raise NotImplementedError
+
+        self.connection = Connection(silent, silent, session)  # type: ignore[arg-type]
+        self.closed: Close | None = None
+        self.connection.close = self._close  # type: ignore[method-assign]
+
+    def _close(self, close: Close | None) -> None:
+        self.closed = close
+
+    def check(self, now: float) -> None:
+        raise NotImplementedError
+
+
+@pytest.fixture
+def reviewed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The keys of the sessions that were loaded for a review."""
+    keys: list[str] = []
+
+    def load(key: str) -> Session:
+        keys.append(key)
+        return load_session(key)
+
+    monkeypatch.setattr(revocation_module, "load_session", load)
+    monkeypatch.setattr(revocation_module, "LATE_SECONDS", 0.2)
+    monkeypatch.setattr(revocation_module, "PAUSE_FACTOR", 0)
+    return keys
+
+
+@pytest.fixture
+def clients(transactional_db: None) -> dict[str, Client]:
+    """Twenty who are signed in; two are in a group."""
+    found = {}
+    group = Group.objects.create(name="two")
+    for number in range(20):
+        user = User.objects.create_user(f"user{number}")
+        if number < 2:
+            user.groups.add(group)
+        key = session_cookie(user).partition("=")[2]
+        found[user.username] = Client(load_session(key))
+    return found
+
+
+@asynccontextmanager
+async def revoking(found: dict[str, Client], reviewed: list[str]) -> AsyncIterator[None]:
+    """Within the block they are looked after; what connecting has made be reviewed is over."""
+    clients = Clients(1000)
+    for each in found.values():
+        clients.add(each)
+    async with Feed(backend_for("default")) as feed, Revocation(feed, clients):
+        await _until(lambda: reviewed.count(_key(found["user19"])) >= 2)
+        await asyncio.sleep(0.3)  # until the pause after it is over
+        reviewed.clear()
+        yield
+
+
+def _key(client: Client) -> str:
+    return client.connection.session.key
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not condition():  # noqa: ASYNC110 - what it waits for has no event
+            await asyncio.sleep(0.02)
+
+
+def sign_in_elsewhere() -> None:
+    session_cookie(User.objects.create_user("other"))
+
+
+def sign_out() -> None:
+    user = User.objects.get(username="user5")
+    for row in SessionRow.objects.all():
+        if row.get_decoded()["_auth_user_id"] == str(user.pk):
+            row.delete()
+
+
+def deactivate() -> None:
+    User.objects.filter(username="user5").update(is_active=False)
+
+
+def permit() -> None:
+    permission = Permission.objects.get(codename="change_item")
+    User.objects.get(username="user5").user_permissions.add(permission)
+
+
+def permit_group() -> None:
+    Group.objects.get().permissions.add(Permission.objects.get(codename="change_item"))
+
+
+def leave_group() -> None:
+    User.objects.get(username="user1").groups.clear()
+
+
+@pytest.mark.parametrize(
+    ("change", "concerned", "closed"),
+    [
+        (sign_in_elsewhere, [], []),
+        (sign_out, ["user5"], ["user5"]),
+        (deactivate, ["user5"], ["user5"]),
+        (permit, ["user5"], ["user5"]),
+        (permit_group, ["user0", "user1"], ["user0", "user1"]),
+        (leave_group, ["user1"], []),
+    ],
+)
+async def test_change_reviews_those_whom_it_concerns(
+    change: Callable[[], None],
+    concerned: list[str],
+    closed: list[str],
+    clients: dict[str, Client],
+    reviewed: list[str],
+) -> None:
+    async with revoking(clients, reviewed):
+        await sync_to_async(change)()
+        last = clients["user19"]
+        await sync_to_async(User.objects.filter(username="user19").update)(last_name="x")
+        await _until(lambda: reviewed.count(_key(last)) == 2)  # once more, for who was connecting
+        assert set(reviewed) == {_key(clients[name]) for name in [*concerned, "user19"]}
+        found = {name: each.closed for name, each in clients.items() if each.closed}
+        assert found == dict.fromkeys(closed, CHANGED)
+
+
+def test_rows_tell_whose_rights_they_are() -> None:
+    columns = viewer_columns()
+    assert columns == {
+        "auth_user": ("user", "id"),
+        "auth_user_groups": ("user", "user_id"),
+        "auth_user_user_permissions": ("user", "user_id"),
+        "auth_group_permissions": ("group", "group_id"),
+        "django_session": ("session", "session_key"),
+    }
+
+
+def test_whoever_leaves_is_forgotten(clients: dict[str, Client]) -> None:
+    everybody = Clients(1000)
+    some = list(clients.values())
+    for each in some:
+        everybody.add(each)
+    user = str(some[3].connection.session.viewer.user_id)
+    assert everybody.signed_in((), [user, "-1"]) == {some[3].connection}
+    assert everybody.signed_in([_key(some[4])]) == {some[4].connection}
+    for each in some[:-1]:
+        everybody.discard(each)
+    assert everybody.signed_in() == {some[-1].connection}
+    assert everybody.signed_in((), [user]) == set()
+
+
+def test_change_of_a_whole_table_concerns_everybody(clients: dict[str, Client]) -> None:
+    feed = Feed(backend_for("default"))
+    revocation = Revocation(feed, Clients(10))
+    revocation.columns = viewer_columns()
+    revocation.observe([Change("auth_group", ("id",), ("1",))])
+    assert not revocation.concerned
+    revocation.observe([Change("auth_user", ("id",), ("1",))])
+    assert revocation.concerned == Concerned(users={"1"})
+    revocation.observe([Change("auth_user_groups")])
+    assert revocation.concerned.everybody
