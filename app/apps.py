@@ -15,6 +15,7 @@ class LiveConfig(AppConfig):
     verbose_name = "Live GraphQL"
 
     def ready(self) -> None:
-        """Register the system check, and the triggers that each `migrate` installs."""
+        """Register the system checks, and the triggers that each `migrate` installs."""
         checks.register(live_models.check_live_models, checks.Tags.models)
+        checks.register(triggers.check_triggers, checks.Tags.database)
         post_migrate.connect(triggers.synchronize, dispatch_uid=triggers.__name__)

@@ -12,6 +12,7 @@ from datetime import date
 from typing import Any
 from uuid import UUID
 
+from django.core import checks
 from django.db import connections, router
 from django.db.backends.utils import CursorWrapper, truncate_name
 from django.db.models import Model
@@ -206,6 +207,28 @@ def _source(cursor: CursorWrapper, schema: str, table: str, model: type[Model]) 
 
 def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
+
+
+def check_triggers(*, databases: Iterable[str] | None, **_: Any) -> list[checks.CheckMessage]:
+    """Django's system check that live tables have their triggers: `check --database default`."""
+    found: list[checks.CheckMessage] = []
+    for using in databases or ():
+        connection = connections[using]
+        if connection.vendor != "postgresql":
+            continue
+        with connection.cursor() as cursor:
+            cursor.execute(FIND_TRIGGERS)
+            present = [(table, trigger) for table, trigger, _source in cursor.fetchall()]
+            existing = set(connection.introspection.table_names(cursor))
+        found += [
+            checks.Warning(
+                f"Changes of {table} in the database {using!r} are not announced: no trigger.",
+                hint="Run migrate.",
+                id="live.W001",
+            )
+            for table in sorted(missing(present, using) & existing)
+        ]
+    return found
 
 
 def missing(present: Iterable[tuple[str, str]], using: str) -> set[str]:

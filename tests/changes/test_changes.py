@@ -7,6 +7,7 @@ import sqlite3
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, closing
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -237,8 +238,12 @@ async def test_missing_trigger_is_reported(
         with connection.cursor() as cursor:
             cursor.execute(statement)
 
+    check = sync_to_async(partial(triggers.check_triggers, databases=["default"]))
+    assert await check() == []
     await execute("ALTER TABLE items_item DISABLE TRIGGER live_update")
     try:
+        (warning,) = await check()
+        assert "Changes of items_item in the database 'default' are not announced" in warning.msg
         async with aclosing(backend_for("default").changes()) as changes:  # type: ignore[type-var]
             assert await anext(changes) is None
     finally:
