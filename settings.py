@@ -109,6 +109,8 @@ TEMPLATES = [
 
 DATABASE_URL = env.str("DATABASE_URL", "") or "sqlite:///db.sqlite3"
 DATABASE_POOL_SIZE = env.int("DATABASE_POOL_SIZE", 8, validate=POSITIVE)
+# A pooler in transaction mode lends another connection for each step of a cursor.
+DISABLE_SERVER_SIDE_CURSORS = env.bool("DISABLE_SERVER_SIDE_CURSORS", False)
 
 
 def database(url: str) -> dict[str, Any]:
@@ -132,6 +134,7 @@ def database(url: str) -> dict[str, Any]:
             config["ENGINE"] = "app.database"
             options["pool"] = {"min_size": 0, "max_size": DATABASE_POOL_SIZE, "timeout": 5}
             config["CONN_HEALTH_CHECKS"] = True
+            config["DISABLE_SERVER_SIDE_CURSORS"] = DISABLE_SERVER_SIDE_CURSORS
         case _:
             came = urlsplit(url).scheme
             raise ImproperlyConfigured(

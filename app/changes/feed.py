@@ -11,6 +11,7 @@ from django.db import DEFAULT_DB_ALIAS, connections, router
 from django.db.models import Model, QuerySet
 
 from ..background import BackgroundTask, Backoff
+from ..exceptions import LiveError
 from .change import Change
 from .conditions import Dependency, dependencies
 from .index import Index
@@ -200,7 +201,8 @@ class Feed:
                     self.announce(changes)
             except Exception as error:
                 if self.is_connected or not backoff.attempt:
-                    logger.warning("Change feed: lost the database, reconnecting. %s", error)
+                    what = "begins anew" if isinstance(error, LiveError) else "lost the database"
+                    logger.warning("Change feed: %s, reconnecting. %s", what, error)
                 self.is_connected = False
                 await backoff.pause()
 

@@ -92,8 +92,10 @@ class PostgreSQLBackend:
             await other.execute(f"NOTIFY {CHANNEL}")
         async for _ in connection.notifies(timeout=HEARING_SECONDS, stop_after=1):
             return True
+        # The pooler's connection would go on listening for whomever it is lent to.
+        await connection.execute(f"UNLISTEN {CHANNEL}")
         logger.warning(
-            "Change feed: the pooler at DATABASE_URL passes no notifications on, so it looks for "
+            "Change feed: the pooler passes no notifications on, so it looks for "
             "changes every %.0f ms. Set DATABASE_LISTEN_URL to the database itself.",
             POLL_SECONDS * 1000,
         )
