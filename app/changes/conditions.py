@@ -184,7 +184,7 @@ class _Select:
         for join in self._joins.values():
             if join.filtered_relation:
                 expressions.append(join.filtered_relation.resolved_condition)
-            if join.parent_alias:
+            if join.parent_alias and not _is_django_s(join.join_field):
                 arguments = join.table_alias, join.parent_alias
                 expressions.append(join.join_field.get_extra_restriction(*arguments))
         return expressions
@@ -233,7 +233,7 @@ class _Select:
     def _learn_values(self, column: Any, values: list[Any]) -> None:
         if type(column) is not Col or column.alias not in self._models or len(values) > MAX_VALUES:
             return
-        key = _keys(self._models[column.alias]).get(column.target.column)
+        key = _keys(self._models[column.alias]).get(column.target.column or "")
         if key is None:
             return
         try:
@@ -276,6 +276,15 @@ class _Select:
         alias, column = source
         values = self._conditions[alias].get(column)
         return values is not None and None not in values and self._narrow(*target, values)
+
+
+def _is_django_s(join_field: Any) -> bool:
+    """Whether a join on the field has Django's own restrictions: they are without subqueries.
+
+    To ask for those of a generic relation may query the database.
+    """
+    kind = type(getattr(join_field, "field", join_field))
+    return str(kind.get_extra_restriction.__module__).startswith("django.")
 
 
 def _subqueries(expression: Any) -> Iterator[Query]:
@@ -375,7 +384,7 @@ def _joined(
     for here, there in pairs:
         other = there.model
         values = known.get(here.column, frozenset({None}))
-        if None in values or here.model is not model._meta.concrete_model:
+        if None in values or here.model != model._meta.concrete_model:
             continue
         if _have_one_kind(here.model, here.column, other, there.column):
             conditions[there.column] = values

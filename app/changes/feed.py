@@ -24,6 +24,10 @@ logger = logging.getLogger(__name__)
 Source = QuerySet[Any] | type[Model]
 """What to wait for: all that a queryset reads, or any row of a model."""
 
+SOURCES_AT_ONCE = 16
+"""So many look at a time; else a change that concerns all would keep the database from others."""
+LONGEST_TURN_SECONDS = 1.0
+"""After that, a source that is still at work no longer counts."""
 MANY = 100
 """So many subscriptions that are woken by every change of a table are worth a warning."""
 
@@ -58,7 +62,7 @@ class Watch:
 
     def __init__(self, feed: "Feed", sources: Iterable[Source]) -> None:
         self._feed = feed
-        self._waiter = Waiter()
+        self._waiter = Waiter(feed.turns)
         self._fixed = feed.dependencies(sources)
         self._changing: list[Dependency] = []
         feed.index.add(self._waiter, self._fixed)
@@ -86,10 +90,13 @@ class Watch:
         return self
 
     async def __anext__(self) -> None:
+        self._waiter.end_turn()
         await self._waiter.changed.wait()
+        await self._waiter.begin_turn()
         self._waiter.changed.clear()
 
     def __del__(self) -> None:
+        self._waiter.end_turn()
         if hasattr(self, "_changing"):
             self._feed.index.discard(self._waiter, (*self._fixed, *self._changing))
             self._feed.waiters.discard(self._waiter)
@@ -98,11 +105,26 @@ class Watch:
 class Waiter:
     """What the index holds of a watch, so that it does not keep the watch itself."""
 
-    __slots__ = ("changed",)
+    __slots__ = ("_timer", "_turns", "changed")
 
-    def __init__(self) -> None:
+    def __init__(self, turns: asyncio.Semaphore) -> None:
         self.changed = asyncio.Event()
         self.changed.set()
+        self._turns = turns
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def begin_turn(self) -> None:
+        """Wait until one of the places for those at work is free."""
+        await self._turns.acquire()
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(LONGEST_TURN_SECONDS, self.end_turn)
+
+    def end_turn(self) -> None:
+        """Let the next begin."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+            self._turns.release()
 
 
 class Feed:
@@ -118,6 +140,7 @@ class Feed:
         self.backend = backend
         self.index: Index[Waiter] = Index()
         self.waiters: set[Waiter] = set()
+        self.turns = asyncio.Semaphore(SOURCES_AT_ONCE)
         self.observers: list[Callable[[list[Change] | None], object]] = []
         """Who is told of everything: functions that neither block nor raise."""
         self._using = using

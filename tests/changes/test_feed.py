@@ -12,9 +12,10 @@ from django.contrib.auth.models import Group, Permission, User
 from django.db import connection
 from django.db.models import Model
 
+from app.changes import feed as feed_module
 from app.changes.change import Change
 from app.changes.conditions import Dependency
-from app.changes.feed import MANY, Feed, Watch, backend_for
+from app.changes.feed import MANY, SOURCES_AT_ONCE, Feed, Watch, backend_for
 from app.changes.index import MAX_ENTRIES, Index
 from app.changes.keys import keys_of
 from app.database.lifespan import opened
@@ -288,6 +289,41 @@ async def test_when_the_last_subscriber_leaves_nobody_waits_any_more(
     del operation, shared
     assert feed.waiters == set()
     assert feed.index.is_empty
+
+
+@pytest.mark.once
+async def test_those_who_are_woken_at_once_work_in_turns(
+    transactional_db: None, monkeypatch: pytest.MonkeyPatch, followers: Followers
+) -> None:
+    monkeypatch.setattr(feed_module, "LONGEST_TURN_SECONDS", 0.05)
+    feed = Feed(backend_for("default"))
+    at_work, most, done = 0, 0, asyncio.Event()
+
+    async def work(number: int) -> None:
+        nonlocal at_work, most
+        async for _ in feed.watch(Item):
+            at_work += 1
+            most = max(most, at_work)
+            if number < SOURCES_AT_ONCE + 3:
+                await asyncio.Event().wait()  # some never end, and keep nobody else
+            await asyncio.sleep(0)
+            at_work -= 1
+            followers.woken[str(number)] += 1
+            if len(followers.woken) == 100:
+                done.set()
+
+    stuck = SOURCES_AT_ONCE + 3
+    followers.tasks += [asyncio.create_task(work(number)) for number in range(stuck + 100)]
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await done.wait()
+    assert most <= stuck + SOURCES_AT_ONCE
+    followers.woken.clear()
+    done.clear()
+    feed.announce(None)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await done.wait()
+    assert at_work == stuck
+    assert not feed.turns.locked()
 
 
 @pytest.fixture
