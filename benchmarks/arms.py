@@ -30,6 +30,10 @@ class Arm:
     """Whether results come without a change, each second."""
     has_default_settings: bool = False
     """Whether Django's settings are those of a new project: a connection a call, no pool."""
+    settle_seconds: float = 0.2
+    """How long after it has started the server still reviews who is connected."""
+    announces: str = ""
+    """What PostgreSQL does for each row of an order that is written, to tell the server."""
 
     @property
     def is_node(self) -> bool:
@@ -46,7 +50,7 @@ class Arm:
 POSTGRESQL_ONLY: Final[tuple[Vendor, ...]] = ("postgresql",)
 
 BARE: Final = Arm("bare", "bare ASGI broadcast", "benchmarks.apps.bare:application")
-OURS: Final = Arm("ours", "this project", "asgi:application")
+OURS: Final = Arm("ours", "this project", "asgi:application", settle_seconds=6.5)
 PUBLISHED: Final = Arm(
     "published", "Ariadne's handler, order published", "benchmarks.apps.published:application"
 )
@@ -72,10 +76,16 @@ SEED: Final = Arm(
 STRAWBERRY: Final = Arm(
     "strawberry", "Strawberry on ASGI", "benchmarks.apps.strawberry_server:application"
 )
-GRAPHQL_WS: Final = Arm("graphql-ws", "graphql-ws on Node", "graphql-ws.js", POSTGRESQL_ONLY)
-MERCURIUS: Final = Arm("mercurius", "Mercurius on Node", "mercurius.js", POSTGRESQL_ONLY)
+# What is not told by this project's feed is told by a trigger of its own.
+_TELL: Final = "pg_notify('order_changed', '')"
+GRAPHQL_WS: Final = Arm(
+    "graphql-ws", "graphql-ws on Node", "graphql-ws.js", POSTGRESQL_ONLY, announces=_TELL
+)
+MERCURIUS: Final = Arm(
+    "mercurius", "Mercurius on Node", "mercurius.js", POSTGRESQL_ONLY, announces=_TELL
+)
 POSTGRAPHILE: Final = Arm(
-    "postgraphile", "PostGraphile on Node", "postgraphile.js", POSTGRESQL_ONLY
+    "postgraphile", "PostGraphile on Node", "postgraphile.js", POSTGRESQL_ONLY, announces=_TELL
 )
 
 ARMS: Final = (
@@ -89,4 +99,43 @@ ARMS: Final = (
     EXECUTING,
     POLLING,
     SEED,
+)
+
+# For viewers who see only their own: somebody has written which topic a change is published to.
+_TELL_USER: Final = "pg_notify('order_of_user', NEW.user_id::text)"
+GRAPHQL_WS_TOPICS: Final = Arm(
+    "graphql-ws-topics",
+    "graphql-ws on Node, a topic for each user",
+    "graphql-ws-topics.js",
+    POSTGRESQL_ONLY,
+    announces=_TELL_USER,
+)
+STRAWBERRY_TOPICS: Final = Arm(
+    "strawberry-topics",
+    "Strawberry on ASGI, a topic for each user",
+    "benchmarks.apps.strawberry_topics:application",
+    POSTGRESQL_ONLY,
+    announces=_TELL_USER,
+)
+CHANNELS_GROUPS: Final = Arm(
+    "channels-groups",
+    "Strawberry on Channels, a group for each user",
+    "benchmarks.apps.channels_groups:application",
+    POSTGRESQL_ONLY,
+    announces=_TELL_USER,
+)
+POSTGRAPHILE_TOPICS: Final = Arm(
+    "postgraphile-topics",
+    "PostGraphile on Node, a topic for each user",
+    "postgraphile-topics.js",
+    POSTGRESQL_ONLY,
+    announces="pg_notify('graphql:user:' || NEW.user_id, '')",
+)
+
+VIEWER_ARMS: Final = (
+    OURS,
+    GRAPHQL_WS_TOPICS,
+    STRAWBERRY_TOPICS,
+    CHANNELS_GROUPS,
+    POSTGRAPHILE_TOPICS,
 )

@@ -4,23 +4,23 @@ from collections.abc import Iterator
 from statistics import median
 from typing import Final
 
+from benchmarks import writers
 from benchmarks.results import Record, Results, Situation
 from benchmarks.tables import held, orm_paces
-from benchmarks.wording import as_fast, as_much, bullets, number, ratio
+from benchmarks.viewer_conclusions import quotable_of_viewers, viewers
+from benchmarks.wording import BETTER, as_fast, as_much, bullets, listed, number, ratio
 
 NEAR: Final[Situation] = {"latency_ms": 0}
 FAR: Final[Situation] = {"latency_ms": 5}
 ORM_PAIR: Final = ("ours", "django_alast")
 QUERY_PEERS: Final = {"polling": "Ariadne's own handler", "strawberry": "Strawberry-Django"}
-# Less is no difference that a reader should count on.
-BETTER: Final = 1.1
 
 
 def conclusions(results: Results) -> str:
     """Two lists: what is gained, and what is not."""
     gains = [*_gains_of_sharing(results), *_gains_of_pushing(results)]
     limits = list(_limits(results))
-    for is_better, sentence in (*_orm(results), *_queries(results)):
+    for is_better, sentence in (*viewers(results), *_orm(results), *_queries(results)):
         (gains if is_better else limits).append(sentence)
     limits += _writers(results)
     return "\n\n".join(
@@ -42,7 +42,7 @@ def quotable(results: Results) -> dict[str, str]:
     for latency in (0, 5):
         if records := list(results.of("orm", latency_ms=latency)):
             figures[f"orm-table-{latency}-ms"] = f"\n\n{orm_paces(records)}\n\n"
-    return figures | dict(_ratios(results))
+    return figures | dict(_ratios(results)) | dict(quotable_of_viewers(results))
 
 
 def _ratios(results: Results) -> Iterator[tuple[str, str]]:
@@ -90,7 +90,7 @@ def _gains_of_sharing(results: Results) -> Iterator[str]:
     ]
     if others:
         yield (
-            f"Where each subscriber executes, the same message costs {_list(others)}, although "
+            f"Where each subscriber executes, the same message costs {listed(others)}, although "
             "there, too, the order was read once for everybody."
         )
     records = list(results.of("delivery", database="postgresql", changes_a_second=1))
@@ -166,7 +166,7 @@ def _limits(results: Results) -> Iterator[str]:
         yield (
             "Sharing helps those who ask the same. Where each subscriber asks something of its "
             "own, each change is one query and one execution for each. A message then costs "
-            f"{_list(parts)}."
+            f"{listed(parts)}."
         )
     yield (
         "An application that knows what each change means can send just that, without asking the "
@@ -190,7 +190,7 @@ def _queries(results: Results) -> Iterator[tuple[bool, str]]:
             parts = [f"{number(value)} µs with {title}" for title, value in others.items()]
             sentence = (
                 f"A plain query over HTTP for {orders} order{'s' * (orders > 1)} shares nothing. "
-                f"It costs the server {number(mine)} µs of processor time, {_list(parts)}."
+                f"It costs the server {number(mine)} µs of processor time, {listed(parts)}."
             )
             yield BETTER * mine < min(others.values()), sentence
 
@@ -198,8 +198,8 @@ def _queries(results: Results) -> Iterator[tuple[bool, str]]:
 def _writers(results: Results) -> Iterator[str]:
     parts = []
     for number_of_writers in sorted({int(each.case["writers"]) for each in results.of("writers")}):
-        without = results.one("writers", feed="no trigger", writers=number_of_writers)
-        listened = results.one("writers", feed="trigger and listener", writers=number_of_writers)
+        without = results.one("writers", feed=writers.NO_TRIGGER, writers=number_of_writers)
+        listened = results.one("writers", feed=writers.OURS, writers=number_of_writers)
         if without and listened:
             share = listened.median("commits_a_second") / without.median("commits_a_second")
             plural = "s" * (number_of_writers > 1)
@@ -208,13 +208,9 @@ def _writers(results: Results) -> Iterator[str]:
         yield (
             "Who writes without a pause pays for the change feed, since PostgreSQL lets only one "
             "transaction with a NOTIFY commit at a time: of the commits a second without it "
-            f"remain {_list(parts)}."
+            f"remain {listed(parts)}."
         )
 
 
 def _queries_in_words(count: float) -> str:
     return "one query" if count == 1 else f"{number(count)} queries"
-
-
-def _list(parts: list[str]) -> str:
-    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, Protocol
@@ -20,6 +20,8 @@ from tests.postgresql import get_server
 ROOT: Final = Path(__file__).parent.parent
 FIRST_DAY: Final = "2000-01-01"
 INSERT_ORDER: Final = "INSERT INTO orders_order (date, state, user_id) VALUES ({}, 'UNPAID', 1)"
+INSERT_ORDER_OF: Final = "INSERT INTO orders_order (date, state, user_id) VALUES ({}, 'UNPAID', {})"
+UPDATE_ORDERS: Final = "UPDATE orders_order SET date = {}"
 
 Vendor = Literal["postgresql", "sqlite"]
 
@@ -46,6 +48,10 @@ class Database(Protocol):
 
     def reset(self) -> None:
         """Leave one user and one order, of `FIRST_DAY`."""
+        ...
+
+    def announcing(self, action: str) -> AbstractContextManager[None]:
+        """Within the block, each row of an order that is written performs `action`, if any."""
         ...
 
     def statements(self) -> Statements | None:
@@ -104,6 +110,38 @@ class PostgreSQLDatabase:
             connection.execute(INSERT_USER + " ON CONFLICT DO NOTHING")
             connection.execute(INSERT_ORDER.format("%s"), [FIRST_DAY])
 
+    def reset_for(self, users: range) -> None:
+        """Leave one order of `FIRST_DAY` for each of these users."""
+        with psycopg.connect(self.writer_url, autocommit=True) as connection:
+            connection.execute("TRUNCATE orders_order RESTART IDENTITY")
+            connection.execute(
+                "INSERT INTO orders_order (date, state, user_id) "
+                "SELECT %s::date, 'UNPAID', id FROM generate_series(%s::int, %s::int) id",
+                [FIRST_DAY, users.start, users.stop - 1],
+            )
+            # Otherwise it is chance when the planner learns how large they are.
+            connection.execute("ANALYZE orders_order, auth_user, django_session")
+
+    @contextmanager
+    def announcing(self, action: str) -> Iterator[None]:
+        """Within the block, each row of an order that is written performs `action`, if any."""
+        if not action:
+            yield
+            return
+        with psycopg.connect(self.writer_url, autocommit=True) as connection:
+            connection.execute(
+                "CREATE OR REPLACE FUNCTION announce() RETURNS trigger LANGUAGE plpgsql AS "
+                f"$$ BEGIN PERFORM {action}; RETURN NULL; END $$"
+            )
+            connection.execute(
+                "CREATE TRIGGER announce AFTER INSERT OR UPDATE ON orders_order "
+                "FOR EACH ROW EXECUTE FUNCTION announce()"
+            )
+            try:
+                yield
+            finally:
+                connection.execute("DROP TRIGGER announce ON orders_order")
+
     def statements(self) -> Statements:
         """Count what the log has got since the last call."""
         with self._server.log.open("rb") as log:
@@ -136,6 +174,12 @@ class SQLiteDatabase:
             connection.execute("DELETE FROM orders_order")
             connection.execute(INSERT_USER + " ON CONFLICT DO NOTHING")
             connection.execute(INSERT_ORDER.format("?"), [FIRST_DAY])
+
+    def announcing(self, action: str) -> AbstractContextManager[None]:
+        """SQLite tells nobody."""
+        if action:
+            raise ValueError("SQLite cannot tell a server of changes.")
+        return nullcontext()
 
     def statements(self) -> None:
         """SQLite keeps no count."""

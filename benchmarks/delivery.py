@@ -88,7 +88,8 @@ def measure(arm: Arm, database: Database, changing: Writer, load: Load, folder: 
     """Run the arm's server under the load, from start to end."""
     database.reset()
     changing.begin()
-    with Server(arm, database, folder / f"{arm.name}.log") as server:
+    log = folder / f"{arm.name}.log"
+    with database.announcing(arm.announces), Server(arm, database, log) as server:
         _warm_up(server, arm, changing)
         with Subscribers(server.port, arm.subprotocol, is_distinct=load.is_distinct) as crowd:
             memory, meter = server.memory_bytes(), Meter(server, database)
@@ -110,8 +111,8 @@ def measure(arm: Arm, database: Database, changing: Writer, load: Load, folder: 
             )
             busy, changes = meter.read(), changing.changes()
             client_seconds = time.process_time() - client_began
-            latencies = [_latencies(each.seen, changes) for each in crowd]
-    every = sorted(latency for each in latencies for latency in each.values())
+            found = [latencies(each.seen, changes) for each in crowd]
+    every = sorted(latency for each in found for latency in each.values())
     return Delivery(
         connect_us=connecting.cpu_seconds / load.subscribers * 1e6,
         memory_kb=memory / load.subscribers / 1024,
@@ -123,12 +124,11 @@ def measure(arm: Arm, database: Database, changing: Writer, load: Load, folder: 
         messages_a_change=crowd.messages / load.changes / load.subscribers,
         statements_a_change=busy.statements_through(load.changes),
         queries_a_change=busy.queries_through(load.changes),
-        p50_ms=_quantile(every, 0.50),
-        p95_ms=_quantile(every, 0.95),
-        p99_ms=_quantile(every, 0.99),
+        p50_ms=quantile(every, 0.50),
+        p95_ms=quantile(every, 0.95),
+        p99_ms=quantile(every, 0.99),
         last_ms=median(
-            max((each.get(change.day, 0.0) for each in latencies), default=0.0)
-            for change in changes
+            max((each.get(change.day, 0.0) for each in found), default=0.0) for change in changes
         ),
         lost=load.subscribers * load.changes - len(every),
     )
@@ -148,7 +148,7 @@ def _since(database: Database, earlier: Statements | None) -> Statements | None:
     return now.since(earlier) if now and earlier else None
 
 
-def _latencies(seen: list[tuple[int, bytes]], changes: list[Change]) -> dict[bytes, float]:
+def latencies(seen: list[tuple[int, bytes]], changes: list[Change]) -> dict[bytes, float]:
     """For each change, how long until this subscriber had its state or a later one, in ms."""
     newest = list(accumulate((day for _, day in seen), max))
     found = {}
@@ -159,7 +159,8 @@ def _latencies(seen: list[tuple[int, bytes]], changes: list[Change]) -> dict[byt
     return found
 
 
-def _quantile(ordered: list[float], share: float) -> float:
+def quantile(ordered: list[float], share: float) -> float:
+    """The latency below which this share of them is."""
     # Where nothing arrived, the latency is at least as long as we waited.
     if not ordered:
         return PATIENCE_SECONDS * 1e3

@@ -3,3 +3,4 @@
 from settings import *  # noqa: F403
 
 DEBUG = False
+CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}

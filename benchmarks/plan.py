@@ -1,27 +1,15 @@
 """What a run measures, in which order: round by round, all arms in turn."""
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Final
 
-from benchmarks import delay, delivery, machine, orm, queries, writers
-from benchmarks.arms import (
-    ARMS,
-    BARE,
-    EXECUTING,
-    GRAPHQL_WS,
-    MERCURIUS,
-    OURS,
-    POLLING,
-    PUBLISHED,
-    SEED,
-    STRAWBERRY,
-    Arm,
-)
+from benchmarks import accounts, delay, delivery, machine, orm, queries, viewers, writers
+from benchmarks.arms import Arm
 from benchmarks.database import (
     Database,
     PostgreSQLDatabase,
@@ -31,101 +19,19 @@ from benchmarks.database import (
 )
 from benchmarks.delivery import Load
 from benchmarks.results import Results, Situation
+from benchmarks.scale import Deliveries, Scale
 from benchmarks.subscribers import ClientError
+from benchmarks.viewing import OWN, ViewerLoad
 from benchmarks.writer import Writer, writer
 
 HELD_MS: Final = 1000.0
 GREATEST: Final = 10_000
 NEXT_SMALLER: Final = 3_000
 
+SECTIONS: Final = ("delivery", "viewers", "orm", "queries", "writers")
+
 Step = tuple[str, Callable[[], str]]
 """What is about to be measured, and a function that does it and tells the main figure."""
-
-
-@dataclass(frozen=True, slots=True)
-class Deliveries:
-    """One load, and the arms that are put under it."""
-
-    database: Vendor
-    load: Load
-    arms: tuple[Arm, ...]
-    max_rounds: int = 3
-    is_main: bool = False
-    """Whether the report shows all figures of this load."""
-
-
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """How much is measured."""
-
-    rounds: int
-    deliveries: tuple[Deliveries, ...]
-    query_clients: tuple[int, ...]
-    query_arms: tuple[Arm, ...]
-    query_seconds: float
-    orm_arms: tuple[str, ...]
-    orm_latencies_ms: tuple[int, ...]
-    orm_seconds: float
-    writers: tuple[int, ...]
-    writer_seconds: int
-    is_quick: bool = False
-    """Whether it is too little to say anything about speed."""
-
-
-FASTEST: Final = (BARE, OURS, GRAPHQL_WS, MERCURIUS, PUBLISHED)
-
-FULL: Final = Scale(
-    rounds=3,
-    deliveries=(
-        Deliveries("postgresql", Load(1000, 9, 3), ARMS, is_main=True),
-        Deliveries(
-            "sqlite", Load(1000, 9, 3), (BARE, OURS, POLLING, SEED), max_rounds=2, is_main=True
-        ),
-        # By number of subscribers.
-        Deliveries("postgresql", Load(10000, 5, 1, 0.3), (*FASTEST, STRAWBERRY), max_rounds=2),
-        Deliveries("postgresql", Load(3000, 3, 1, 0.3), (*FASTEST, STRAWBERRY), max_rounds=1),
-        Deliveries("postgresql", Load(1000, 3, 1, 0.3), FASTEST, max_rounds=2),
-        Deliveries("postgresql", Load(100, 3, 1, 0.3), (*FASTEST, SEED), max_rounds=2),
-        Deliveries("postgresql", Load(1, 3, 1, 0.3), (*FASTEST, SEED), max_rounds=2),
-        # By number of changes.
-        Deliveries("postgresql", Load(1000, 60, 50, 0.3), FASTEST, max_rounds=2),
-        Deliveries(
-            "postgresql",
-            Load(300, 4, 1, 0.3, is_distinct=True),
-            (OURS, GRAPHQL_WS, PUBLISHED, EXECUTING),
-            max_rounds=2,
-        ),
-    ),
-    query_clients=(1, 10, 100),
-    query_arms=(OURS, POLLING, STRAWBERRY),
-    query_seconds=1.0,
-    orm_arms=tuple(orm.arms()),
-    orm_latencies_ms=orm.LATENCIES_MS,
-    orm_seconds=0.6,
-    writers=(1, 8, 64),
-    writer_seconds=2,
-)
-QUICK: Final = Scale(
-    rounds=1,
-    deliveries=(
-        Deliveries(
-            "postgresql",
-            Load(100, 5, 5, 0.3),
-            (BARE, OURS, GRAPHQL_WS, PUBLISHED, SEED),
-            is_main=True,
-        ),
-        Deliveries("sqlite", Load(100, 5, 5, 0.3), (OURS,), is_main=True),
-    ),
-    query_clients=(10,),
-    query_arms=(OURS, POLLING),
-    query_seconds=0.3,
-    orm_arms=("django_alast", "ours"),
-    orm_latencies_ms=(0,),
-    orm_seconds=0.3,
-    writers=(8,),
-    writer_seconds=1,
-    is_quick=True,
-)
 
 
 class Run:
@@ -161,14 +67,23 @@ class Run:
         self._failed: set[str] = set()
         self._holds: set[str] = set()
 
-    def steps(self) -> list[Step]:
-        """Everything, in order; neighbours are of different arms, so that noise hits all alike."""
+    def steps(self, only: str | None = None) -> list[Step]:
+        """Everything, or one of `SECTIONS`, in order.
+
+        Neighbours are of different arms, so that noise hits all alike.
+        """
         every: list[Step] = []
         for number in range(self._scale.rounds):
             # Turned each time: nobody is always the first or the last.
-            sections = (self._deliveries(number), self._orm(), self._queries(), self._writers())
-            for section in sections:
-                steps = list(section)
+            sections = {
+                "delivery": self._deliveries(number),
+                "viewers": self._viewers(number),
+                "orm": self._orm(),
+                "queries": self._queries(),
+                "writers": self._writers(),
+            }
+            for name, section in sections.items():
+                steps = list(section) if only in (None, name) else []
                 every += steps if number % 2 == 0 else steps[::-1]
         return every
 
@@ -213,6 +128,26 @@ class Run:
     def _note(self, arm: Arm, load: Load, *, is_held: bool) -> None:
         if load.subscribers == GREATEST:
             (self._holds if is_held else self._failed).add(arm.name)
+
+    def _viewers(self, number: int) -> Iterator[Step]:
+        for each in self._scale.viewings:
+            if number < each.max_rounds:
+                for arm in each.arms:
+                    label = f"{each.load.viewers} viewers: {arm.title}"
+                    yield label, partial(self._view, each.load, arm)
+
+    def _view(self, load: ViewerLoad, arm: Arm) -> str:
+        told = []
+        writer = self._writing["postgresql"]
+        try:
+            for section, case, figures in viewers.measure(
+                arm, self._postgresql, writer, load, self._folder
+            ):
+                self.results.add(section, case, figures)
+                told.append(_in_short(section, case, figures))
+        except ClientError as error:
+            told.append(str(error))
+        return ", ".join(told)
 
     def _orm(self) -> Iterator[Step]:
         for latency in self._scale.orm_latencies_ms:
@@ -260,10 +195,22 @@ class Run:
         return f"{figures['commits_a_second']:.0f} commits a second"
 
 
+def _in_short(section: str, case: Situation, figures: Mapping[str, float | None]) -> str:
+    if section == OWN:
+        pace, cost = case["changes_a_second"], figures["change_ms"]
+        return f"{cost:.1f} ms a change at {pace:g} a second"
+    if "longest_probe_ms" in figures:
+        return f"{figures['longest_probe_ms']:.0f} ms for a query meanwhile"
+    if figures["lost"]:
+        return f"{figures['lost']:g} lost when all are concerned"
+    return f"{figures['last_ms']:.0f} ms for all"
+
+
 def prepare(scale: Scale, running: ExitStack) -> Run:
     """Start what every step needs, until `running` is left."""
     folder = Path(running.enter_context(tempfile.TemporaryDirectory()))
     postgresql, sqlite = running.enter_context(databases(folder))
+    accounts.create(postgresql, max(each.load.viewers for each in scale.viewings))
     far = running.enter_context(delay.delayed(postgresql.folder, 0.005))
     writing: dict[Vendor, Writer] = {
         each.vendor: running.enter_context(writer(each.writer_url)) for each in (postgresql, sqlite)

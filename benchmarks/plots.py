@@ -10,9 +10,10 @@ import matplotlib as mpl
 from matplotlib import pyplot as plt
 from matplotlib.ticker import LogLocator
 
-from benchmarks.arms import ARMS
 from benchmarks.orm import ARMS as ORM_ARMS
 from benchmarks.results import Record, Results
+from benchmarks.titles import TITLES
+from benchmarks.viewing import OWN
 from benchmarks.wording import number
 from benchmarks.writers import FEEDS
 
@@ -22,13 +23,17 @@ OURS: Final = "#e8590c"
 OTHERS: Final = (
     "#4c8fd6", "#3da35d", "#a46bd1", "#c9a227", "#2aa5a0", "#d1607f", "#8a8f45", "#7d8790",
 )  # fmt: skip
-TITLES: Final = {arm.name: arm.title for arm in ARMS}
 
 
 def draw(results: Results, folder: Path) -> None:
     """Write each plot that has data, as SVG and PNG."""
     folder.mkdir(parents=True, exist_ok=True)
-    _messages(results, folder)
+    main = list(results.of("delivery", database="postgresql", is_main=1))
+    cost = "server CPU for each delivered message, µs (logarithmic)"
+    _bars(folder / "message", main, "message_us", cost)
+    viewers = list(results.of(OWN, viewers=1000, changes_a_second=10))
+    cost = "server CPU for a change that concerns one viewer, ms (logarithmic)"
+    _bars(folder / "viewers", viewers, "change_ms", cost)
     growth = [each for each in _of(results, changes_a_second=1) if each.has("p99_ms")]
     _lines(folder / "subscribers", growth, "subscribers", "p99_ms", "p99 of the latency, ms")
     changing = [each for each in _of(results, subscribers=1000) if each.has("busy_share")]
@@ -43,20 +48,20 @@ def _of(results: Results, **case: int) -> Iterator[Record]:
     return results.of("delivery", database="postgresql", is_distinct=0, **case)
 
 
-def _messages(results: Results, folder: Path) -> None:
-    found = list(results.of("delivery", database="postgresql", is_main=1))
-    found.sort(key=lambda record: record.median("message_us"), reverse=True)
+def _bars(path: Path, records: Sequence[Record], figure: str, label: str) -> None:
+    found = [record for record in records if record.has(figure)]
+    found.sort(key=lambda record: record.median(figure), reverse=True)
     if not found:
         return
-    with _figure(folder / "message", height=3.4) as axes:
+    with _figure(path, height=0.8 + 0.26 * len(found)) as axes:
         names = [str(record.case["arm"]) for record in found]
-        values = [record.median("message_us") for record in found]
+        values = [record.median(figure) for record in found]
         colors = [OURS if name == "ours" else OTHERS[0] for name in names]
         bars = axes.barh([TITLES[name] for name in names], values, color=colors)
         axes.bar_label(bars, [number(value) for value in values], padding=4, color=GRAY)
         axes.set_xscale("log")
-        axes.set_xlim(1, max(values) * 3)
-        axes.set_xlabel("server CPU for each delivered message, µs (logarithmic)")
+        axes.set_xlim(min(1, min(values) / 2), max(values) * 3)
+        axes.set_xlabel(label)
 
 
 def _lines(

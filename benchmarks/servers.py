@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,7 +19,9 @@ START_SECONDS = 30
 class Server:
     """The server of an arm, while the context lasts."""
 
-    def __init__(self, arm: Arm, database: Database, log: Path) -> None:
+    def __init__(
+        self, arm: Arm, database: Database, log: Path, settings: Mapping[str, str] | None = None
+    ) -> None:
         self.port = _free_port()
         self._arm = arm
         self._log = log
@@ -36,6 +39,7 @@ class Server:
         }
         if isinstance(database, PostgreSQLDatabase):
             self._environment |= database.environment()
+        self._environment |= settings or {}
         self._process: subprocess.Popen[bytes] | None = None
 
     @property

@@ -5,9 +5,11 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Self
+
+from benchmarks.accounts import Viewer
 
 QUERY: Final = "{ getOrder { date state user { username email } } }"
 
@@ -41,6 +43,10 @@ class Subscriber:
     buffer: bytes = b""
     is_upgraded: bool = False
     is_acknowledged: bool = False
+    viewer: Viewer | None = None
+    """Whose connection it is, where everybody has their own orders."""
+    target: bytes = b""
+    """The day of the order that is awaited, or of an earlier one."""
     newest: bytes = b""
     seen: list[tuple[int, bytes]] = field(default_factory=list)
 
@@ -50,25 +56,29 @@ class Subscribers:
 
     A change is recognised by its order's date, since each change takes the next day: so the
     same query serves for all arms, and two states compare as their dates do. If they are
-    distinct, each has an operation of its own.
+    distinct, each has an operation of its own. If `viewers` are given, each is one of them.
     """
 
-    def __init__(self, port: int, subprotocol: Subprotocol, *, is_distinct: bool = False) -> None:
+    def __init__(
+        self,
+        port: int,
+        subprotocol: Subprotocol,
+        *,
+        is_distinct: bool = False,
+        viewers: Sequence[Viewer] = (),
+    ) -> None:
         self.messages = 0
+        self.misdirected = 0
+        """Messages with an order of somebody else than the viewer who got it."""
         self.broken = 0
         self._address = ("127.0.0.1", port)
         self._poll = select.epoll()
         self._open: dict[int, Subscriber] = {}
-        self._acknowledged = self._served = 0
-        self._target, self._behind = b"", 0
-        self._handshake = (
-            f"GET /graphql/ HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\n"
-            "Connection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
-            f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: {subprotocol.name}\r\n\r\n"
-        ).encode()
+        self._acknowledged = self._served = self._behind = 0
         self._init = _frame(_TEXT, b'{"type":"connection_init"}')
         self._subprotocol = subprotocol
         self._is_distinct = is_distinct
+        self._newcomers = iter(viewers)
 
     def __enter__(self) -> Self:
         return self
@@ -118,8 +128,16 @@ class Subscribers:
 
     def expect(self, day: bytes) -> None:
         """From now on count who has not seen an order of this day or a later one."""
-        self._target = day
-        self._behind = sum(each.newest < day for each in self._open.values())
+        for subscriber in self._open.values():
+            subscriber.target = day
+        self._count_who_is_behind()
+
+    def expect_of_each(self, days: Mapping[int, bytes]) -> None:
+        """The same where each viewer awaits a day of their own; the keys are the users'."""
+        for subscriber in self._open.values():
+            if subscriber.viewer is not None:
+                subscriber.target = days.get(subscriber.viewer.user_id, b"")
+        self._count_who_is_behind()
 
     def are_all_up_to_date(self) -> bool:
         """Whether everybody who is connected has seen what is expected."""
@@ -127,9 +145,22 @@ class Subscribers:
 
     def forget(self) -> None:
         """Start a new measurement: what has been seen so far no longer counts."""
-        self.messages = 0
+        self.messages = self.misdirected = 0
         for subscriber in self._open.values():
             subscriber.seen.clear()
+
+    def _count_who_is_behind(self) -> None:
+        self._behind = sum(each.newest < each.target for each in self._open.values())
+
+    def _handshake(self, viewer: Viewer | None) -> bytes:
+        host, port = self._address
+        address, cookie = (viewer.address, viewer.cookie) if viewer else ("/graphql/", "")
+        return (
+            f"GET {address} HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\n"
+            f"Connection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n{cookie}"
+            "Sec-WebSocket-Version: 13\r\n"
+            f"Sec-WebSocket-Protocol: {self._subprotocol.name}\r\n\r\n"
+        ).encode()
 
     def _subscribe(self) -> bytes:
         # By name alone an operation is another one.
@@ -141,9 +172,10 @@ class Subscribers:
     def _add(self) -> None:
         connection = socket.create_connection(self._address, timeout=30)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.sendall(self._handshake)
+        viewer = next(self._newcomers, None)
+        connection.sendall(self._handshake(viewer))
         connection.setblocking(False)
-        self._open[connection.fileno()] = Subscriber(connection)
+        self._open[connection.fileno()] = Subscriber(connection, viewer=viewer)
         self._poll.register(connection.fileno(), select.EPOLLIN)
 
     def _turn(self, seconds: float) -> None:
@@ -163,7 +195,7 @@ class Subscribers:
     def _drop(self, subscriber: Subscriber) -> None:
         self.broken += 1
         del self._open[subscriber.socket.fileno()]
-        self._behind -= subscriber.newest < self._target
+        self._behind -= subscriber.newest < subscriber.target
         subscriber.socket.close()
 
     def _take(self, subscriber: Subscriber, received: bytes) -> None:
@@ -196,12 +228,15 @@ class Subscribers:
     def _handle(self, subscriber: Subscriber, kind: int, payload: bytes, now: int) -> None:
         mark = payload.find(_MARK) + len(_MARK)
         if kind == _TEXT and mark >= len(_MARK):
+            if subscriber.viewer is not None and subscriber.viewer.mark not in payload:
+                self.misdirected += 1
+                return
             day = payload[mark : mark + _DAY_BYTES]
             self.messages += 1
             subscriber.seen.append((now, day))
             if not subscriber.newest:
                 self._served += 1
-            if subscriber.newest < self._target <= day:
+            if subscriber.newest < subscriber.target <= day:
                 self._behind -= 1
             subscriber.newest = day
         elif kind == _TEXT:

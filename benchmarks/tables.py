@@ -6,22 +6,27 @@ from typing import Final
 from benchmarks.arms import ARMS, Arm
 from benchmarks.orm import ARMS as ORM_ARMS
 from benchmarks.results import Record, Results
+from benchmarks.titles import TITLES, arm_title, in_order
+from benchmarks.viewer_tables import own_changes, shared_changes
 from benchmarks.wording import NONE, middle, number, spread, table
 
 DATABASES: Final = {"postgresql": "PostgreSQL", "sqlite": "SQLite"}
-TITLES: Final = {arm.name: arm.title for arm in ARMS}
 
 
 def tables(results: Results) -> str:
     """All sections, as far as they were measured."""
-    sections = (_delivery, _subscribers, _changes, _distinct, _orm, _queries, _writers)
+    sections = (
+        _delivery,
+        _subscribers,
+        _changes,
+        _distinct,
+        own_changes,
+        shared_changes,
+        _orm,
+        _queries,
+        _writers,
+    )
     return "\n\n".join(part for section in sections for part in section(results))
-
-
-def arm_title(name: str) -> str:
-    """What the arm is called, ours in bold."""
-    title = TITLES.get(name) or ORM_ARMS.get(name, name)
-    return f"**{title}**" if name == "ours" else title
 
 
 def _delivery(results: Results) -> Iterator[str]:
@@ -57,7 +62,7 @@ def _delivery(results: Results) -> Iterator[str]:
                     middle(record, "memory_kb"),
                     middle(record, "client_us"),
                 ]
-                for record in _in_order(records)
+                for record in in_order(records)
             ),
         )
         yield table(
@@ -82,7 +87,7 @@ def _delivery(results: Results) -> Iterator[str]:
                     middle(record, "idle_statements_a_second"),
                     middle(record, "lost"),
                 ]
-                for record in _in_order(records)
+                for record in in_order(records)
             ),
         )
 
@@ -170,7 +175,7 @@ def _distinct(results: Results) -> Iterator[str]:
                 middle(record, "queries_a_change"),
                 middle(record, "lost"),
             ]
-            for record in _in_order(records)
+            for record in in_order(records)
         ),
     )
 
@@ -257,11 +262,6 @@ def _grid(
         if any(cells):
             rows.append([arm_title(name), *(cell(each) if each else NONE for each in cells)])
     return table(["", *map(number, values)], rows)
-
-
-def _in_order(records: Sequence[Record]) -> list[Record]:
-    order = list(TITLES)
-    return sorted(records, key=lambda record: order.index(str(record.case["arm"])))
 
 
 def _of(records: Iterable[Record], arm: Arm) -> list[Record]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from statistics import median
 
 from benchmarks.results import Record, Results
+from benchmarks.viewing import OWN
 from benchmarks.wording import number, ratio_spread, table
 
 Target = tuple[str, str, bool]
@@ -16,7 +17,7 @@ def targets(results: Results) -> str:
         ["target", "measured", "met"],
         (
             [words, measured, "yes" if is_met else "**no**"]
-            for source in (_delivery, _crowd, _orm)
+            for source in (_delivery, _crowd, _viewers, _orm)
             for words, measured, is_met in source(results)
         ),
     )
@@ -57,6 +58,17 @@ def _crowd(results: Results) -> Iterator[Target]:
             "10,000 subscribers, one change a second: p99 below 1,000 ms, nothing lost",
             f"{number(p99)} ms, {number(lost)} lost",
             p99 < 1000 and lost == 0,
+        )
+
+
+def _viewers(results: Results) -> Iterator[Target]:
+    for record in results.of(OWN, arm="ours", changes_a_second=100):
+        to_others, lost = max(record.figures["to_others"]), max(record.figures["lost"])
+        viewers = number(float(record.case["viewers"]))
+        yield (
+            f"{viewers} viewers of their own orders: no message to others, nothing lost",
+            f"{number(to_others)} to others, {number(lost)} lost",
+            to_others == lost == 0,
         )
 
 

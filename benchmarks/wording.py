@@ -6,6 +6,8 @@ from statistics import median
 from benchmarks.results import Record
 
 NONE = "-"
+# Less is no difference that a reader should count on.
+BETTER = 1.1
 
 
 def number(value: float) -> str:
@@ -49,6 +51,11 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table; all columns but the first are aligned to the right."""
     lines = [head, ["---", *["--:"] * (len(head) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def listed(parts: Sequence[str]) -> str:
+    """The parts in a sentence."""
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
 def bullets(sentences: Iterable[str]) -> str:

@@ -3,20 +3,24 @@
 import multiprocessing
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 from multiprocessing.connection import Connection
+from typing import Any
 
 import psycopg
 
-from benchmarks.database import FIRST_DAY, INSERT_ORDER
+from benchmarks.database import FIRST_DAY, INSERT_ORDER, INSERT_ORDER_OF, UPDATE_ORDERS
+
+Statement = tuple[str, tuple[int, ...]]
+"""SQL with a place for the day, and what else it needs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One committed order."""
+    """One committed statement."""
 
     sent_ns: int
     """When the writer sent the statement, on the clock that all processes share."""
@@ -36,9 +40,15 @@ class Writer:
 
     def start(self, changes: int, a_second: float) -> bytes:
         """Begin to write; return the day of the last order."""
-        self._pipe.send((self._number + 1, changes, 1 / a_second))
-        self._number += changes
-        return _day(self._number)
+        return self._begin([(INSERT_ORDER, ())] * changes, a_second)[-1]
+
+    def start_for(self, users: Sequence[int], a_second: float) -> list[bytes]:
+        """Begin to write an order for each of these users; return the days of all."""
+        return self._begin([(INSERT_ORDER_OF, (user,)) for user in users], a_second)
+
+    def start_for_all(self) -> bytes:
+        """Begin to give all orders the next day in one statement; return that day."""
+        return self._begin([(UPDATE_ORDERS, ())], 1)[-1]
 
     def is_done(self) -> bool:
         """Whether everything has been committed."""
@@ -50,6 +60,12 @@ class Writer:
         if isinstance(changes, Exception):
             raise changes
         return changes
+
+    def _begin(self, statements: list[Statement], a_second: float) -> list[bytes]:
+        days = [_day(self._number + number) for number in range(1, len(statements) + 1)]
+        self._number += len(statements)
+        self._pipe.send((list(zip(days, statements, strict=True)), 1 / a_second))
+        return days
 
 
 @contextmanager
@@ -70,39 +86,41 @@ def writer(url: str) -> Iterator[Writer]:
 
 
 def _serve(pipe: Connection, url: str) -> None:
-    insert = _insert(url)
+    execute = _connect(url)
     pipe.send("ready")
     while True:
         try:
-            first, changes, pause = pipe.recv()
+            statements, pause = pipe.recv()
         except EOFError:
             return
         try:
-            pipe.send(_write(insert, first, changes, pause))
+            pipe.send(_write(execute, statements, pause))
         except (psycopg.Error, sqlite3.Error) as error:
             pipe.send(RuntimeError(f"The writer failed: {error}"))
 
 
-def _insert(url: str) -> Callable[[str], object]:
+def _connect(url: str) -> Callable[[str, list[Any]], object]:
+    """What executes a statement, whose parameters are written {}."""
     if url.startswith("sqlite"):
         path = url.removeprefix("sqlite:///")
         sqlite = sqlite3.connect(path, isolation_level=None, timeout=30)
-        return lambda day: sqlite.execute(INSERT_ORDER.format("?"), [day])
+        return lambda sql, values: sqlite.execute(sql.replace("{}", "?"), values)
     postgresql = psycopg.connect(url, autocommit=True)
-    return lambda day: postgresql.execute(INSERT_ORDER.format("%s"), [day])
+    return lambda sql, values: postgresql.execute(sql.replace("{}", "%s"), values)
 
 
 def _write(
-    insert: Callable[[str], object], first: int, changes: int, pause_seconds: float
+    execute: Callable[[str, list[Any]], object],
+    statements: list[tuple[bytes, Statement]],
+    pause_seconds: float,
 ) -> list[Change]:
     done = []
     due = time.monotonic() + 0.05
-    for number in range(first, first + changes):
+    for day, (sql, values) in statements:
         time.sleep(max(0.0, due - time.monotonic()))
         due += pause_seconds
-        day = _day(number)
         sent = time.monotonic_ns()
-        insert(day.decode())
+        execute(sql, [day.decode(), *values])
         done.append(Change(sent, day))
     return done
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import report
-from benchmarks.results import FILE, Record, Results
+from benchmarks import conclusions, report, tables, targets
+from benchmarks.results import FILE, Record, Results, Situation
+from benchmarks.viewing import OWN, SHARED
 from benchmarks.wording import number, ratio, ratio_spread, spread
 
 pytestmark = pytest.mark.once
@@ -35,9 +36,11 @@ def test_documents_quote_what_was_measured(document: Path, results: Results) -> 
     assert text == report.quote(text, results), "Run `make bench-report`."
 
 
-@pytest.mark.parametrize("plot", ["message", "subscribers", "changes", "orm", "writers"])
-def test_plots_are_kept_in_both_formats(plot: str) -> None:
+@pytest.mark.parametrize("plot", ["message", "subscribers", "changes", "viewers", "orm", "writers"])
+def test_plots_are_kept_in_both_formats(plot: str, results: Results) -> None:
     """For pages, and for what cannot show SVG."""
+    if plot == "viewers" and results.one(OWN) is None:
+        pytest.skip("The last full run had no viewers.")
     for suffix in (".svg", ".png"):
         assert FILE.with_name(plot).with_suffix(suffix).stat().st_size > 1000
 
@@ -67,3 +70,50 @@ def test_numbers_have_few_digits() -> None:
     ]  # fmt: skip
     assert ratio([4, 10 / 3, 3]) == "3.3"
     assert ratio_spread([4, 10 / 3, 3]) == "3.3 (3 to 4)"
+
+
+@pytest.fixture
+def viewers() -> Results:
+    """A run with viewers who see only their own, in which this project was the cheaper one."""
+    found = Results({"is_quick": False})
+    for arm, cost in (("ours", 2.0), ("graphql-ws-topics", 3.0)):
+        for pace in (10, 100):
+            case: Situation = {"arm": arm, "viewers": 1000, "changes_a_second": pace}
+            figures = dict.fromkeys(
+                ("connect_us", "net_change_ms", "p50_ms", "p99_ms", "to_others", "lost"), 0.0
+            )
+            found.add(OWN, case, figures | {"idle_share": 0.015, "change_ms": cost * pace})
+        found.add(
+            SHARED,
+            {"arm": arm, "viewers": 1000},
+            {"last_ms": 400.0, "viewer_us": cost * 100, "lost": 0.0},
+        )
+    return found
+
+
+def test_viewers_who_see_only_their_own_have_tables(viewers: Results) -> None:
+    """One for changes that concern one of them, and one for changes that concern all."""
+    text = tables.tables(viewers)
+    assert "## A change that concerns one viewer" in text
+    assert "| **this project** | 100 | 200 (200 to 200) |" in text
+    assert "## A change that concerns all viewers at once" in text
+    assert "| **this project** | 400 (400 to 400) | 200 (200 to 200) | - | - | - | - |" in text
+
+
+def test_conclusion_on_viewers_says_who_is_better(viewers: Results) -> None:
+    """What costs less than with all others is a gain."""
+    gains, limits = conclusions.conclusions(viewers).split("Where this project is not better")
+    assert "costs the server 20 ms" in gains
+    assert "30 ms with graphql-ws on Node" in gains
+    assert "costs the server 200 µs" in gains
+    assert "viewers" not in limits
+    assert conclusions.quotable(viewers)["1000-viewers-change-ms-ours"] == "20"
+    assert conclusions.quotable(viewers)["1000-viewers-at-once-last-ms-ours"] == "400"
+
+
+def test_message_to_somebody_else_misses_the_target(viewers: Results) -> None:
+    """It would be somebody's secret."""
+    assert "| 0 to others, 0 lost | yes |" in targets.targets(viewers)
+    case: Situation = {"arm": "ours", "viewers": 10_000, "changes_a_second": 100}
+    viewers.add(OWN, case, {"to_others": 1, "lost": 0})
+    assert "| 1 to others, 0 lost | **no** |" in targets.targets(viewers)

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 from django.contrib.auth.models import User
 
-from app.changes.feed import Feed, Watch, backend_for
+from app.changes.feed import Feed, backend_for
 from app.database.lifespan import opened
 from orders.models import Order
 
@@ -19,7 +19,7 @@ class Newest:
     def __init__(self) -> None:
         self._order: Order | None = None
         self._is_known = asyncio.Event()
-        self._followers: set[Watch] = set()
+        self._followers: set[asyncio.Event] = set()
 
     async def run(self) -> None:
         """Follow the database for ever."""
@@ -27,18 +27,20 @@ class Newest:
             self._order = await Order.objects.select_related("user").alast()
             self._is_known.set()
             for follower in self._followers:
-                follower.wake()
+                follower.set()
 
     async def follow(self) -> AsyncGenerator[Order | None, None]:
         """The newest order now, and each newer one; who is slow skips some."""
         await self._is_known.wait()
-        watch = Watch(frozenset())
-        self._followers.add(watch)
+        is_newer = asyncio.Event()
+        self._followers.add(is_newer)
         try:
-            async for _change in watch:
+            while True:
                 yield self._order
+                await is_newer.wait()
+                is_newer.clear()
         finally:
-            self._followers.discard(watch)
+            self._followers.discard(is_newer)
 
 
 newest = Newest()

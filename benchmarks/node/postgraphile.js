@@ -26,7 +26,7 @@ const newestOrder = extendSchema((build) => {
             subscribePlan: () =>
               listen(
                 context().get("pgSubscriber"),
-                constant("live_changes"),
+                constant("order_changed"),
                 ($event) => $event,
                 constant("subscribed"),
               ),

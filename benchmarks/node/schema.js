@@ -1,4 +1,4 @@
-// What both Node servers have in common: the schema, and the newest order after each change.
+// What the Node servers have in common: the schema, and the newest order after each change.
 import { EventEmitter } from "node:events";
 import { GraphQLScalarType } from "graphql";
 import pg from "pg";
@@ -11,21 +11,28 @@ export const typeDefs = `
   enum OrderState { PAID UNPAID }
   type User { username: String email: String }
   type Order { id: ID! date: Date state: OrderState user: User }
-  type Query { getOrders: [Order] }
+  type Query { getOrders(first: Int = 50): [Order] }
   type Subscription { getOrder: Order }
 `;
 
 export const DateScalar = new GraphQLScalarType({ name: "Date" });
 
-const NEWEST =
+const ORDERS =
   "SELECT o.id, o.date, o.state, u.username, u.email FROM orders_order o " +
-  "JOIN auth_user u ON u.id = o.user_id ORDER BY o.id DESC LIMIT 1";
+  "JOIN auth_user u ON u.id = o.user_id";
+
+const nested = ({ username, email, ...order }) => ({ ...order, user: { username, email } });
 
 export async function newestOrder(pool) {
-  const { rows } = await pool.query(NEWEST);
-  if (rows.length === 0) return null;
-  const { username, email, ...order } = rows[0];
-  return { ...order, user: { username, email } };
+  const { rows } = await pool.query(`${ORDERS} ORDER BY o.id DESC LIMIT 1`);
+  return rows.length === 0 ? null : nested(rows[0]);
+}
+
+// A user's newest orders.
+export async function ordersOf(pool, user, first) {
+  const query = `${ORDERS} WHERE o.user_id = $1 ORDER BY o.id DESC LIMIT $2`;
+  const { rows } = await pool.query(query, [user, first]);
+  return rows.map(nested);
 }
 
 // Calls `publish` with the newest order at once, and after each change. Changes that come while
@@ -47,7 +54,7 @@ export async function followNewest(publish) {
   const listener = new pg.Client();
   await listener.connect();
   listener.on("notification", read);
-  await listener.query("LISTEN live_changes");
+  await listener.query("LISTEN order_changed");
   await read();
   return pool;
 }

@@ -1,0 +1,107 @@
+"""The tables of the report on viewers who each see only their own."""
+
+from collections.abc import Iterator
+
+from benchmarks.results import Record, Results
+from benchmarks.titles import arm_title, in_order
+from benchmarks.viewing import OWN, SHARED
+from benchmarks.wording import middle, number, spread, table
+
+
+def own_changes(results: Results) -> Iterator[str]:
+    """What changes cost that concern one viewer each."""
+    records = list(results.of(OWN))
+    if not records:
+        return
+    yield "## A change that concerns one viewer"
+    yield (
+        "Each viewer is a user of their own, subscribes to their own newest order, and nobody "
+        "else may see it. Each change is an order for one of them, chosen by chance, PostgreSQL."
+    )
+    yield "![Server CPU for each change that concerns one viewer, by arm](results/viewers.svg)"
+    for viewers in _numbers(records):
+        chosen = [record for record in records if record.case["viewers"] == viewers]
+        yield f"{number(viewers)} viewers:"
+        yield table(
+            [
+                "",
+                "changes a second",
+                "CPU a change, ms",
+                "the same without idle CPU, ms",
+                "CPU while idle, %",
+                "p50, ms",
+                "p99, ms",
+                "queries a change",
+                "executions a change",
+                "messages to others",
+                "lost",
+                "connect, µs",
+            ],
+            (
+                [
+                    arm_title(str(record.case["arm"])),
+                    number(float(record.case["changes_a_second"])),
+                    spread(record, "change_ms"),
+                    spread(record, "net_change_ms"),
+                    f"{record.median('idle_share') * 100:.1f}",
+                    middle(record, "p50_ms"),
+                    spread(record, "p99_ms"),
+                    middle(record, "queries_a_change"),
+                    middle(record, "executions_a_change"),
+                    middle(record, "to_others"),
+                    middle(record, "lost"),
+                    middle(record, "connect_us"),
+                ]
+                for record in in_order(_by_pace(chosen))
+            ),
+        )
+
+
+def shared_changes(results: Results) -> Iterator[str]:
+    """What a change costs that concerns all of them."""
+    records = list(results.of(SHARED))
+    if not records:
+        return
+    yield "## A change that concerns all viewers at once"
+    yield (
+        "The same viewers, of whose orders one statement changes all, as a price does that all "
+        "read. Nothing can be shared, since each still gets their own order."
+    )
+    for viewers in _numbers(records):
+        chosen = [record for record in records if record.case["viewers"] == viewers]
+        yield f"{number(viewers)} viewers:"
+        yield table(
+            [
+                "",
+                "until the last viewer has it, ms",
+                "CPU a viewer, µs",
+                "queries a viewer",
+                "a query over HTTP, ms",
+                "the longest meanwhile, ms",
+                "errors meanwhile",
+                "messages to others",
+                "lost",
+            ],
+            (
+                [
+                    arm_title(str(record.case["arm"])),
+                    spread(record, "last_ms"),
+                    spread(record, "viewer_us"),
+                    middle(record, "queries_a_viewer"),
+                    middle(record, "probe_ms"),
+                    spread(record, "longest_probe_ms"),
+                    middle(record, "probe_errors"),
+                    middle(record, "to_others"),
+                    middle(record, "lost"),
+                ]
+                for record in in_order(chosen)
+            ),
+        )
+
+
+def _numbers(records: list[Record]) -> list[int]:
+    return sorted({int(record.case["viewers"]) for record in records})
+
+
+def _by_pace(records: list[Record]) -> list[Record]:
+    return sorted(records, key=lambda record: float(record.case["changes_a_second"]))
