@@ -10,6 +10,8 @@ from .connection import Close, Connection
 from .shutdown import before_stop
 
 CHECK_SECONDS = 1.0
+PARTS = 20
+"""Clients are checked in so many parts: all at once would keep the event loop from the others."""
 RESTART: Final = Close(1012, "Service restart")
 
 
@@ -38,7 +40,7 @@ class Clients:
 
     def __init__(self, max_connections: int) -> None:
         self._max_connections = max_connections
-        self._connected: set[Client] = set()
+        self._parts: tuple[set[Client], ...] = tuple(set() for _ in range(PARTS))
         self._by_session: dict[str, set[Connection]] = {}
         self._by_user: dict[str, set[Connection]] = {}
         self._sent_to_others = 0
@@ -47,10 +49,10 @@ class Clients:
         self._signals = ExitStack()
 
     def __len__(self) -> int:
-        return len(self._connected)
+        return sum(map(len, self._parts))
 
     def __iter__(self) -> Iterator[Client]:
-        return iter(list(self._connected))
+        return iter([client for part in self._parts for client in part])
 
     @property
     def refusal(self) -> str | None:
@@ -59,18 +61,18 @@ class Clients:
             return "The server runs with its lifespan off, so nothing is live. Turn it on."
         if self._is_stopping:
             return "The server stops. Try again later."
-        if len(self._connected) >= self._max_connections:
+        if len(self) >= self._max_connections:
             return "Too many connections. Try again later."
         return None
 
     @property
     def sent(self) -> int:
         """How many messages this process has sent to clients, those who have left included."""
-        return self._sent_to_others + sum(each.connection.outbox.sent for each in self._connected)
+        return self._sent_to_others + sum(each.connection.outbox.sent for each in self)
 
     def add(self, client: Client) -> None:
         """Look after the client from now on."""
-        self._connected.add(client)
+        self._part(client).add(client)
         connection = client.connection
         if connection.session.key:
             for by_key, key in self._places(connection):
@@ -78,7 +80,7 @@ class Clients:
 
     def discard(self, client: Client) -> None:
         """Look after the client no longer."""
-        self._connected.discard(client)
+        self._part(client).discard(client)
         connection = client.connection
         if connection.session.key:
             for by_key, key in self._places(connection):
@@ -119,11 +121,15 @@ class Clients:
 
     async def _check_always(self) -> None:
         while True:
-            await asyncio.sleep(CHECK_SECONDS)
-            self._check()
+            for part in self._parts:
+                await asyncio.sleep(CHECK_SECONDS / PARTS)
+                self._check(part)
 
-    def _check(self) -> None:
+    def _check(self, part: set[Client]) -> None:
         # A function of its own, so that no variable keeps the last client while the task sleeps.
         now = asyncio.get_running_loop().time()
-        for client in self:
+        for client in list(part):
             client.check(now)
+
+    def _part(self, client: Client) -> set[Client]:
+        return self._parts[hash(client) % PARTS]
