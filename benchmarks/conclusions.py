@@ -206,9 +206,8 @@ def _writers(results: Results) -> Iterator[str]:
             parts.append(f"{share * 100:.0f} % with {number_of_writers} writer{plural}")
     if parts:
         yield (
-            "Who writes without a pause pays for the change feed, since PostgreSQL lets only one "
-            "transaction with a NOTIFY commit at a time: of the commits a second without it "
-            f"remain {listed(parts)}."
+            "Who writes without a pause pays for the change feed, which notes the keys of each "
+            f"row: of the commits a second without it remain {listed(parts)}."
         )
 
 

@@ -122,6 +122,15 @@ class PostgreSQLDatabase:
             # Otherwise it is chance when the planner learns how large they are.
             connection.execute("ANALYZE orders_order, auth_user, django_session")
 
+    def sign_in(self) -> None:
+        """Do what Django does when a user signs in, who is none of the viewers."""
+        with psycopg.connect(self.writer_url) as connection:
+            connection.execute("UPDATE auth_user SET last_login = now() WHERE id = 1")
+            connection.execute(
+                "INSERT INTO django_session (session_key, session_data, expire_date) "
+                "VALUES (md5(random()::text), '', now() + interval '1 day')"
+            )
+
     @contextmanager
     def announcing(self, action: str) -> Iterator[None]:
         """Within the block, each row of an order that is written performs `action`, if any."""

@@ -182,6 +182,17 @@ class Run:
                 label = f"{number} writers, {feed}"
                 yield label, partial(self._write, number, feed)
 
+        for feed in (writers.NO_TRIGGER, writers.OURS):
+            label = f"statements of {writers.ROWS} rows, {feed}"
+            yield label, partial(self._write_many_rows, feed)
+
+    def _write_many_rows(self, feed: str) -> str:
+        found = dict(writers.measure_statements(self._postgresql, feed))
+        for statement, duration in found.items():
+            case: Situation = {"feed": feed, "statement": statement}
+            self.results.add("statements", case, {"duration_ms": duration})
+        return ", ".join(f"{name} {value:.0f} ms" for name, value in found.items())
+
     def _write(self, number: int, feed: str) -> str:
         self._postgresql.use(machine.all_processors())
         try:

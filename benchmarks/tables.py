@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
+from benchmarks import writers
 from benchmarks.arms import ARMS, Arm
 from benchmarks.orm import ARMS as ORM_ARMS
 from benchmarks.results import Record, Results
@@ -244,6 +245,20 @@ def _writers(results: Results) -> Iterator[str]:
     yield _grid(
         records, "writers", lambda record: spread(record, "commits_a_second"), feeds, key="feed"
     )
+    found = {
+        (str(each.case["feed"]), str(each.case["statement"])): each
+        for each in results.of("statements")
+    }
+    if found:
+        yield f"One statement that writes {number(writers.ROWS)} rows, in ms:"
+        names = list(dict.fromkeys(statement for _, statement in found))
+        yield table(
+            ["", *names],
+            (
+                [feed, *(spread(found[feed, name], "duration_ms") for name in names)]
+                for feed in dict.fromkeys(feed for feed, _ in found)
+            ),
+        )
 
 
 def _grid(

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from statistics import median
 
+from benchmarks import writers
 from benchmarks.results import Record, Results
 from benchmarks.viewing import OWN
 from benchmarks.wording import number, ratio_spread, table
@@ -17,7 +18,7 @@ def targets(results: Results) -> str:
         ["target", "measured", "met"],
         (
             [words, measured, "yes" if is_met else "**no**"]
-            for source in (_delivery, _crowd, _viewers, _orm)
+            for source in (_delivery, _crowd, _viewers, _writers, _orm)
             for words, measured, is_met in source(results)
         ),
     )
@@ -65,11 +66,59 @@ def _viewers(results: Results) -> Iterator[Target]:
     for record in results.of(OWN, arm="ours", changes_a_second=100):
         to_others, lost = max(record.figures["to_others"]), max(record.figures["lost"])
         viewers = number(float(record.case["viewers"]))
+        change, p99 = record.median("net_change_ms"), record.median("p99_ms")
+        yield (
+            f"{viewers} viewers of their own orders: at most 2.5 ms of CPU a change",
+            f"{number(change)} ms",
+            change <= 2.5,
+        )
+        yield (
+            f"{viewers} viewers of their own orders, 100 changes a second: p99 at most 50 ms",
+            f"{number(p99)} ms",
+            p99 <= 50,
+        )
+        if record.has("sign_in_ms"):
+            sign_in = record.median("sign_in_ms")
+            yield (
+                f"{viewers} viewers: at most 15 ms of CPU when somebody else signs in",
+                f"{number(sign_in)} ms",
+                sign_in <= 15,
+            )
         yield (
             f"{viewers} viewers of their own orders: no message to others, nothing lost",
             f"{number(to_others)} to others, {number(lost)} lost",
             to_others == lost == 0,
         )
+
+
+def _writers(results: Results) -> Iterator[Target]:
+    for count, least in ((1, 0.65), (8, 0.7), (64, 0.6)):
+        bare, ours = (
+            results.one("writers", feed=feed, writers=count)
+            for feed in (writers.NO_TRIGGER, writers.OURS)
+        )
+        if bare and ours:
+            values = ours.times(bare, "commits_a_second")
+            asked = f"{count} writer{'s' * (count > 1)} without a pause"
+            words = f"{asked}: at least {least} of the commits without a feed"
+            yield words, ratio_spread(values), median(values) >= least
+    for statement in ("INSERT", "DELETE"):
+        bare, ours = (
+            results.one("statements", feed=feed, statement=statement)
+            for feed in (writers.NO_TRIGGER, writers.OURS)
+        )
+        if bare and ours:
+            values = ours.times(bare, "duration_ms")
+            words = f"{statement} of {number(writers.ROWS)} rows: at most 1.1 times as long"
+            yield words, ratio_spread(values), median(values) <= 1.1
+    bare, ours = (
+        results.one("statements", feed=feed, statement="UPDATE")
+        for feed in (writers.NO_TRIGGER, writers.OURS)
+    )
+    if bare and ours:
+        more = (ours.median("duration_ms") - bare.median("duration_ms")) / writers.ROWS * 1e3
+        words = f"UPDATE of {number(writers.ROWS)} rows: at most 0.5 µs more for each"
+        yield words, f"{more:.2f} µs", more <= 0.5
 
 
 def _orm(results: Results) -> Iterator[Target]:

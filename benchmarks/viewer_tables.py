@@ -36,6 +36,7 @@ def own_changes(results: Results) -> Iterator[str]:
                 "messages to others",
                 "lost",
                 "connect, µs",
+                "a sign-in elsewhere, ms",
             ],
             (
                 [
@@ -51,6 +52,7 @@ def own_changes(results: Results) -> Iterator[str]:
                     middle(record, "to_others"),
                     middle(record, "lost"),
                     middle(record, "connect_us"),
+                    middle(record, "sign_in_ms"),
                 ]
                 for record in in_order(_by_pace(chosen))
             ),

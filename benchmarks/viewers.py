@@ -32,6 +32,7 @@ from benchmarks.viewing import (
 from benchmarks.writer import Change, Writer
 
 WARM_UP_VIEWERS: Final = 20
+SIGN_INS: Final = 5
 AFTERWARDS_SECONDS: Final = 0.3
 """How long what a change has caused still counts, when those whom it concerns have theirs."""
 PROBE_SECONDS: Final = 1.0
@@ -74,6 +75,7 @@ class _Measurement:
         self._viewers = [Viewer(user) for user in users(load.viewers)]
         self._random = random.Random(load.viewers)
         self._connect_us = self._idle_share = 0.0
+        self._sign_in_ms: float | None = None
 
     def run(self) -> Iterator[Found]:
         situation: Situation = {"arm": self._arm.name, "viewers": self._load.viewers}
@@ -113,6 +115,16 @@ class _Measurement:
         crowd.listen(self._load.idle_seconds)
         idle = meter.read()
         self._idle_share = idle.cpu_seconds / idle.seconds
+        if self._arm is OURS:  # the only one that looks who is still signed in
+            self._sign_in_ms = self._sign_in(crowd)
+
+    def _sign_in(self, crowd: Subscribers) -> float:
+        meter = self._meter()
+        for _ in range(SIGN_INS):
+            self._database.sign_in()
+            crowd.listen(AFTERWARDS_SECONDS)
+        used = meter.read()
+        return (used.cpu_seconds - self._idle_share * used.seconds) / SIGN_INS * 1e3
 
     def _meter(self) -> Meter:
         return Meter(self._server, self._database)
@@ -146,6 +158,7 @@ class _Measurement:
         return OwnChanges(
             connect_us=self._connect_us,
             idle_share=self._idle_share,
+            sign_in_ms=self._sign_in_ms,
             change_ms=used.cpu_seconds / number * 1e3,
             net_change_ms=(used.cpu_seconds - self._idle_share * used.seconds) / number * 1e3,
             p50_ms=quantile(found, 0.50),

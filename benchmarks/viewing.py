@@ -34,6 +34,7 @@ class OwnChanges:
 
     connect_us: float
     idle_share: float
+    sign_in_ms: float | None
     change_ms: float
     net_change_ms: float
     p50_ms: float

@@ -4,6 +4,7 @@ import asyncio
 import re
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ NO_TRIGGER: Final = "no trigger"
 NOTIFY: Final = "NOTIFY in each transaction"
 OURS: Final = "the feed, and a listener"
 FEEDS: Final = (NO_TRIGGER, NOTIFY, OURS)
+ROWS: Final = 100_000
 
 _NOTIFY = f"""
     CREATE OR REPLACE FUNCTION benchmark_notify() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -47,6 +49,29 @@ def measure(
         "commits_a_second": _number(r"tps = ([\d.]+)", output),
         "latency_ms": _number(r"latency average = ([\d.]+)", output),
     }
+
+
+def measure_statements(database: PostgreSQLDatabase, feed: str) -> Iterator[tuple[str, float]]:
+    """How long one statement takes that writes `ROWS` rows, in ms: INSERT, UPDATE and DELETE."""
+    database.reset()
+    user = "(SELECT min(id) FROM auth_user)"
+    statements = {
+        "INSERT": "INSERT INTO orders_order (date, state, user_id) "
+        f"SELECT '2000-01-01', 'PAID', {user} FROM generate_series(1, {ROWS})",
+        "UPDATE": "UPDATE orders_order SET state = 'UNPAID'",
+        "DELETE": "DELETE FROM orders_order",
+    }
+    with (
+        _triggers(database.writer_url, feed),
+        _listening(database.writer_url, feed == OURS),
+        psycopg.connect(database.writer_url, autocommit=True) as connection,
+    ):
+        for name, statement in statements.items():
+            connection.execute("CHECKPOINT")
+            began = time.perf_counter()
+            connection.execute(statement)
+            yield name, (time.perf_counter() - began) * 1e3
+        connection.execute("VACUUM orders_order")
 
 
 @contextmanager
