@@ -50,14 +50,15 @@ _LOOK = f"""
         (extract(epoch FROM statement_timestamp()) * 1000)::bigint,
         (extract(epoch FROM clock_timestamp()) * 1000)::bigint,
         (SELECT last_value FROM {LEASE}),
-        found.relation, found.keys
-    FROM now LEFT JOIN LATERAL (
-        SELECT relation, keys FROM {TABLE}
-        WHERE xid >= pg_snapshot_xmax(%(last)s::pg_snapshot)
-                AND xid < pg_snapshot_xmax(now.snapshot)
+        NULL, NULL
+    FROM now
+    UNION ALL (
+        SELECT NULL, NULL, NULL, NULL, relation, keys
+        FROM now JOIN {TABLE} ON
+            xid >= pg_snapshot_xmax(%(last)s::pg_snapshot) AND xid < pg_snapshot_xmax(now.snapshot)
             OR xid = ANY (ARRAY(SELECT pg_snapshot_xip(%(last)s::pg_snapshot)))
         LIMIT {MAX_STATEMENTS + 1}
-    ) AS found ON true
+    )
 """  # noqa: S608 - constants
 # Two who delete at once would wait for each other.
 _DELETE = f"""
@@ -217,9 +218,9 @@ class Listener:
     async def _look(self, last: str) -> Look:
         self.looks += 1
         rows = await self._execute(_LOOK, {"last": last})
-        snapshot, began_at, at, lease = rows[0][:4]
+        ((snapshot, began_at, at, lease, *_),) = [row for row in rows if row[0] is not None]
         changes: list[Change] | None = None
-        if len(rows) <= MAX_STATEMENTS:
+        if len(rows) <= MAX_STATEMENTS + 1:
             found = (change for row in rows if row[4] for change in _read(*row[4:]))
             changes = list(dict.fromkeys(found))
         return Look(Snapshot(snapshot), began_at, at, lease, changes)

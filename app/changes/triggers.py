@@ -89,7 +89,7 @@ _BODY = """
 DECLARE
     lease_ms bigint := 0;
     now_ms bigint;
-    changed bigint := 1;
+    most bigint := {max_rows};
     keys text[];
 BEGIN
     IF to_regclass('{schema}.{table}') IS NULL THEN
@@ -101,25 +101,23 @@ BEGIN
         IF now_ms > lease_ms + {absent_ms} THEN
             RETURN NULL;
         ELSIF TG_OP = 'INSERT' THEN
-            SELECT count(*), array_agg(key) INTO changed, keys
-            FROM (SELECT {key} AS key FROM new_rows LIMIT {max_rows} + 1) AS several;
+            keys := ARRAY(SELECT {key} FROM new_rows LIMIT {max_rows} + 1);
         ELSIF TG_OP = 'DELETE' THEN
-            SELECT count(*), array_agg(key) INTO changed, keys
-            FROM (SELECT {key} AS key FROM old_rows LIMIT {max_rows} + 1) AS several;
+            keys := ARRAY(SELECT {key} FROM old_rows LIMIT {max_rows} + 1);
         ELSIF TG_OP = 'UPDATE' THEN
-            SELECT count(*) / 2, array_agg(key) INTO changed, keys
-            FROM (
-                SELECT {key} AS key FROM new_rows UNION ALL SELECT {key} FROM old_rows
-                LIMIT 2 * ({max_rows} + 1)
-            ) AS several;
+            keys := ARRAY(
+                SELECT {key} FROM new_rows UNION ALL SELECT {key} FROM old_rows
+                LIMIT 2 * {max_rows} + 1
+            );
+            most := 2 * most;
         END IF;
     EXCEPTION WHEN OTHERS THEN
         keys := NULL;
     END;
-    IF changed = 0 THEN
-        RETURN NULL;
-    ELSIF changed > {max_rows} THEN
+    IF array_length(keys, 1) > most THEN
         keys := NULL;
+    ELSIF cardinality(keys) = 0 THEN
+        RETURN NULL;
     END IF;
     INSERT INTO {schema}.{table} (relation, keys) VALUES ({relation}, keys);
     IF now_ms > lease_ms IS NOT FALSE THEN
