@@ -1,6 +1,7 @@
 """Run all tests, on both databases at once, since tests wait more than they work.
 
-`python -m tests`. The one module that takes long by itself runs beside them.
+`python -m tests`. What is about PostgreSQL itself has a server of its own, and the one module that
+takes long by itself runs beside them.
 """
 
 import subprocess
@@ -8,10 +9,14 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-LONG = Path(__file__).parent / "test_own_domain.py"  # which a project with its own domain has not
+FOLDER = Path(__file__).parent
+LONG = FOLDER / "test_own_domain.py"  # which a project with its own domain has not
+ABOUT_POSTGRESQL = [str(FOLDER / "changes"), str(FOLDER / "database")]
+POSTGRESQL = ["--database", "postgresql"]
 RUNS = {
     "sqlite": ["--database", "sqlite", f"--ignore={LONG}"],
-    "postgresql": ["--database", "postgresql", f"--ignore={LONG}"],
+    "postgresql": [*POSTGRESQL, *(f"--ignore={each}" for each in (LONG, *ABOUT_POSTGRESQL))],
+    "feed, orm": [*POSTGRESQL, *ABOUT_POSTGRESQL],
     **({"own domain": [str(LONG)]} if LONG.exists() else {}),
 }
 

@@ -412,7 +412,7 @@ async def test_rows_are_deleted_when_all_had_time_to_see_them(
     owner: int, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(listener_module, "PACE_MS", 50)
-    monkeypatch.setattr(listener_module, "KEEP_MS", 1000)
+    monkeypatch.setattr(listener_module, "KEEP_MS", 3000)
     monkeypatch.setattr(listener_module, "HEARTBEAT_SECONDS", 0.1)
     async with connected(database_url) as own, connected(database_url) as slow:
 
