@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from statistics import median
 
 from benchmarks import writers
-from benchmarks.results import Record, Results
+from benchmarks.results import Record, Results, Situation
 from benchmarks.viewing import OWN
 from benchmarks.wording import number, ratio_spread, table
 
@@ -93,32 +93,31 @@ def _viewers(results: Results) -> Iterator[Target]:
 
 def _writers(results: Results) -> Iterator[Target]:
     for count, least in ((1, 0.65), (8, 0.7), (64, 0.6)):
-        bare, ours = (
-            results.one("writers", feed=feed, writers=count)
-            for feed in (writers.NO_TRIGGER, writers.OURS)
-        )
-        if bare and ours:
+        for bare, ours in _with_and_without(results, "writers", {"writers": count}):
             values = ours.times(bare, "commits_a_second")
             asked = f"{count} writer{'s' * (count > 1)} without a pause"
             words = f"{asked}: at least {least} of the commits without a feed"
             yield words, ratio_spread(values), median(values) >= least
+    rows = number(writers.ROWS)
     for statement in ("INSERT", "DELETE"):
-        bare, ours = (
-            results.one("statements", feed=feed, statement=statement)
-            for feed in (writers.NO_TRIGGER, writers.OURS)
-        )
-        if bare and ours:
+        for bare, ours in _with_and_without(results, "statements", {"statement": statement}):
             values = ours.times(bare, "duration_ms")
-            words = f"{statement} of {number(writers.ROWS)} rows: at most 1.1 times as long"
+            words = f"{statement} of {rows} rows: at most 1.1 times as long"
             yield words, ratio_spread(values), median(values) <= 1.1
-    bare, ours = (
-        results.one("statements", feed=feed, statement="UPDATE")
-        for feed in (writers.NO_TRIGGER, writers.OURS)
-    )
-    if bare and ours:
+    for bare, ours in _with_and_without(results, "statements", {"statement": "UPDATE"}):
         more = (ours.median("duration_ms") - bare.median("duration_ms")) / writers.ROWS * 1e3
-        words = f"UPDATE of {number(writers.ROWS)} rows: at most 0.5 µs more for each"
+        words = f"UPDATE of {rows} rows: at most 0.5 µs more for each"
         yield words, f"{more:.2f} µs", more <= 0.5
+
+
+def _with_and_without(
+    results: Results, section: str, case: Situation
+) -> Iterator[tuple[Record, Record]]:
+    """What was measured without a feed and with this one, if both were."""
+    bare = results.one(section, feed=writers.NO_TRIGGER, **case)
+    ours = results.one(section, feed=writers.OURS, **case)
+    if bare and ours:
+        yield bare, ours
 
 
 def _orm(results: Results) -> Iterator[Target]:

@@ -152,8 +152,10 @@ class Feed:
         `sources` are querysets, whose rows of all their tables, joins, subqueries and prefetches
         count, and models, of which every row does. Changes count from this call on. Raises
         ImproperlyConfigured if a table is not named in `LIVE_MODELS`, lives in another database
-        than the feed's, or cannot be seen in a queryset.
+        than the feed's, or cannot be seen in a queryset; TypeError for what is neither.
         """
+        if not sources:
+            raise TypeError("watch() needs a queryset or a model: what shall it wait for?")
         return Watch(self, sources)
 
     def dependencies(self, sources: Iterable[Source]) -> list[Dependency]:
