@@ -12,14 +12,23 @@ from django.core.exceptions import SynchronousOnlyOperation
 from django.db import ProgrammingError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.postgresql import base as postgresql
+from django.db.backends.postgresql import operations
 from django.db.utils import DatabaseErrorWrapper, load_backend
 from django.utils.connection import ConnectionProxy
 
 from .greenlets import is_inside
 
 
+class DatabaseOperations(operations.DatabaseOperations):
+    """Django's own, with compilers that keep what they have compiled."""
+
+    compiler_module = f"{__package__}.compiler"
+
+
 class DatabaseWrapper(postgresql.DatabaseWrapper):
     """Django's own, for synchronous code; the async ORM works for databases of this engine."""
+
+    ops_class = DatabaseOperations
 
     if TYPE_CHECKING:  # not in the stubs
 

@@ -1,0 +1,227 @@
+"""Django's SQL compilers, of which the one for SELECT compiles queries of one shape once.
+
+What a query looks like apart from the values in its conditions is its *shape*. Django needs more
+time to turn a queryset into SQL than PostgreSQL does to answer; for a shape that was compiled
+before, only the values are prepared anew, by Django's own lookups, in the order in which their
+placeholders stand. What is not understood is compiled by Django, as ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from django.core.exceptions import EmptyResultSet, FullResultSet
+from django.db.models import lookups
+from django.db.models.expressions import Col
+from django.db.models.fields import related_lookups
+from django.db.models.sql import compiler
+from django.db.models.sql.datastructures import BaseTable, Join
+from django.db.models.sql.query import Query
+from django.db.models.sql.where import WhereNode
+
+SQLInsertCompiler = compiler.SQLInsertCompiler
+SQLDeleteCompiler = compiler.SQLDeleteCompiler
+SQLUpdateCompiler = compiler.SQLUpdateCompiler
+SQLAggregateCompiler = compiler.SQLAggregateCompiler
+
+MAX_SHAPES = 1000
+"""The shapes that are kept; then the oldest goes."""
+
+# These very classes write `column operator placeholders`, whatever the values: a subclass may not.
+_LOOKUPS = {
+    lookups.Exact,
+    lookups.IExact,
+    lookups.GreaterThan,
+    lookups.GreaterThanOrEqual,
+    lookups.LessThan,
+    lookups.LessThanOrEqual,
+    lookups.IntegerFieldExact,
+    lookups.IntegerGreaterThan,
+    lookups.IntegerGreaterThanOrEqual,
+    lookups.IntegerLessThan,
+    lookups.IntegerLessThanOrEqual,
+    lookups.In,
+    lookups.Contains,
+    lookups.IContains,
+    lookups.StartsWith,
+    lookups.IStartsWith,
+    lookups.EndsWith,
+    lookups.IEndsWith,
+    lookups.Range,
+    related_lookups.RelatedExact,
+    related_lookups.RelatedIn,
+    related_lookups.RelatedLessThan,
+    related_lookups.RelatedGreaterThan,
+    related_lookups.RelatedLessThanOrEqual,
+    related_lookups.RelatedGreaterThanOrEqual,
+}
+_IS_NULL = {lookups.IsNull, related_lookups.RelatedIsNull}
+
+# What else says how the SQL looks, and is compared as it is.
+_SAME = (
+    "alias_prefix",
+    "default_cols",
+    "default_ordering",
+    "standard_ordering",
+    "order_by",
+    "low_mark",
+    "high_mark",
+    "distinct",
+    "distinct_fields",
+    "max_depth",
+    "values_select",
+)
+# What makes a query one that Django compiles.
+_EMPTY = (
+    "extra",
+    "_filtered_relations",
+    "external_aliases",
+    "subquery",
+    "combinator",
+    "combined_queries",
+    "select_for_update",
+    "extra_tables",
+    "extra_order_by",
+    "explain_info",
+    "extra_select_mask",
+)
+# What a compiler holds when it has compiled, and the iteration over rows needs.
+_RESULTS = ("select", "klass_info", "annotation_col_map", "col_count", "has_extra_select")
+
+
+class Unknown(Exception):  # noqa: N818 - not an error
+    """The query is none of those whose shape is understood."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """The SQL of a shape, and what its compiler had found out."""
+
+    sql: str
+    first: tuple[Any, ...]
+    """The parameters before those of the conditions: they belong to the shape."""
+    results: tuple[Any, ...]
+    annotations: tuple[Any, ...]
+    """Those whose ids are in the shape, so that no others have these ids."""
+
+
+class SQLCompiler(compiler.SQLCompiler):
+    """Compiles a SELECT, unless one of the same shape has been compiled before."""
+
+    elide_empty: bool
+
+    shapes: dict[Hashable, Compiled | None] = {}
+    """By shape; None for one that Django compiles. The one used last is at the end."""
+
+    def as_sql(
+        self, with_limits: bool = True, with_col_aliases: bool = False
+    ) -> tuple[str, tuple[Any, ...]]:
+        """Return SQL and parameters, as Django's."""
+        is_kept = self.connection.settings_dict.get("KEEP_COMPILED_SQL", True)
+        if not (is_kept and with_limits and not with_col_aliases and type(self.query) is Query):
+            return super().as_sql(with_limits, with_col_aliases)
+        parameters: list[Any] = []
+        try:
+            shape = (self.using, self.elide_empty, _shape(self, parameters))
+            compiled = self.shapes[shape] = self.shapes.pop(shape)
+        except KeyError:
+            return self._compile(shape, parameters)
+        except (Unknown, TypeError, EmptyResultSet, FullResultSet):
+            return super().as_sql()
+        if compiled is None:
+            return super().as_sql()
+        for name, value in zip(_RESULTS, compiled.results, strict=True):
+            setattr(self, name, value)
+        return compiled.sql, (*compiled.first, *parameters)
+
+    def _compile(self, shape: Hashable, parameters: list[Any]) -> tuple[str, tuple[Any, ...]]:
+        sql, found = super().as_sql()
+        results = tuple(getattr(self, name) for name in _RESULTS)
+        count = len(found) - len(parameters)
+        first, last = found[:count], found[count:]
+        compiled = Compiled(sql, tuple(first), results, tuple(self.query.annotations.values()))
+        while len(self.shapes) >= MAX_SHAPES:
+            self.shapes.pop(next(iter(self.shapes)), None)
+        with suppress(TypeError):  # which tells of what cannot be a key
+            # Where other parameters follow, or in another order, it is left to Django from now on.
+            self.shapes[shape] = compiled if _are_equal(last, parameters) else None
+        return sql, found
+
+
+def _shape(compiler: SQLCompiler, parameters: list[Any]) -> Hashable:
+    """What the SQL depends on besides the values, which are added to `parameters`.
+
+    Raises Unknown, and what preparing a value raises.
+    """
+    query: Any = compiler.query
+    if any(getattr(query, name) for name in _EMPTY) or query.group_by is not None:
+        raise Unknown
+    return (
+        query.model,
+        tuple(query.model._meta.ordering or ()),
+        tuple(getattr(query, name) for name in _SAME),
+        tuple(_tables(query)),
+        tuple(map(_column, query.select)),
+        tuple((name, _annotation(each)) for name, each in query.annotations.items()),
+        None if (mask := query.annotation_select_mask) is None else tuple(mask),
+        None if query.selected is None else tuple(query.selected.items()),
+        (frozenset(query.deferred_loading[0]), query.deferred_loading[1]),
+        _frozen(query.select_related),
+        _conditions(query.where, compiler, parameters),
+    )
+
+
+def _tables(query: Any) -> Iterator[Hashable]:
+    for alias, table in query.alias_map.items():
+        count = query.alias_refcount[alias]
+        if type(table) is BaseTable:
+            yield alias, count, table.table_name
+        elif type(table) is Join and table.filtered_relation is None:
+            yield alias, count, table.identity, table.join_type, table.nullable
+        else:
+            raise Unknown
+
+
+def _annotation(expression: Any) -> Hashable:
+    if type(expression) is Col:
+        return _column(expression)
+    if expression.contains_aggregate or expression.contains_over_clause:
+        raise Unknown
+    return id(expression)
+
+
+def _column(expression: Any) -> Hashable:
+    if type(expression) is not Col:
+        raise Unknown
+    return expression.alias, expression.target, expression.output_field
+
+
+def _conditions(node: Any, compiler: SQLCompiler, parameters: list[Any]) -> Hashable:
+    if type(node) is WhereNode:
+        children = tuple(_conditions(each, compiler, parameters) for each in node.children)
+        return node.connector, node.negated, children
+    kind = type(node)
+    if kind in _IS_NULL and type(node.rhs) is bool:
+        return kind, _column(node.lhs), node.rhs
+    if kind not in _LOOKUPS or node.bilateral_transforms or not node.rhs_is_direct_value():
+        raise Unknown
+    # A boolean may stand in the SQL itself.
+    value = node.rhs if isinstance(node.rhs, bool) else None
+    sql, found = node.process_rhs(compiler, compiler.connection)
+    parameters += found
+    return kind, _column(node.lhs), sql if isinstance(sql, str) else tuple(sql), value
+
+
+def _frozen(select_related: Any) -> Hashable:
+    if isinstance(select_related, dict):
+        return tuple((name, _frozen(each)) for name, each in select_related.items())
+    return bool(select_related)
+
+
+def _are_equal(some: Sequence[Any], others: Sequence[Any]) -> bool:
+    return len(some) == len(others) and all(
+        type(a) is type(b) and (a is b or a == b) for a, b in zip(some, others, strict=True)
+    )
