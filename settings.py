@@ -111,6 +111,8 @@ DATABASE_URL = env.str("DATABASE_URL", "") or "sqlite:///db.sqlite3"
 DATABASE_POOL_SIZE = env.int("DATABASE_POOL_SIZE", 8, validate=POSITIVE)
 # A pooler in transaction mode lends another connection for each step of a cursor.
 DISABLE_SERVER_SIDE_CURSORS = env.bool("DISABLE_SERVER_SIDE_CURSORS", False)
+# Whether a query that looks like an earlier one, apart from its values, is not compiled again.
+KEEP_COMPILED_SQL = env.bool("KEEP_COMPILED_SQL", True)
 
 
 def database(url: str) -> dict[str, Any]:
@@ -135,6 +137,7 @@ def database(url: str) -> dict[str, Any]:
             options["pool"] = {"min_size": 0, "max_size": DATABASE_POOL_SIZE, "timeout": 5}
             config["CONN_HEALTH_CHECKS"] = True
             config["DISABLE_SERVER_SIDE_CURSORS"] = DISABLE_SERVER_SIDE_CURSORS
+            config["KEEP_COMPILED_SQL"] = KEEP_COMPILED_SQL
         case _:
             came = urlsplit(url).scheme
             raise ImproperlyConfigured(
