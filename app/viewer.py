@@ -1,18 +1,42 @@
 """Who is asking, as far as access depends on it, by Django's session."""
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+from itertools import chain
 from math import inf
 from typing import Any
 
 from django.apps import apps
 from django.conf import settings
-from django.contrib.auth import get_user, get_user_model
+from django.contrib.auth import (
+    BACKEND_SESSION_KEY,
+    HASH_SESSION_KEY,
+    SESSION_KEY,
+    get_user_model,
+    load_backend,
+)
+from django.contrib.auth.backends import ModelBackend
+from django.contrib.auth.models import Permission, PermissionsMixin
 from django.contrib.sessions.backends.db import SessionStore as DatabaseSession
-from django.db.models import ForeignKey, Model
-from django.http import HttpRequest
+from django.db import connections, router
+from django.db.models import (
+    BooleanField,
+    ExpressionWrapper,
+    ForeignKey,
+    Model,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+    TextField,
+    Value,
+)
+from django.db.models.functions import Concat
+from django.utils import timezone
+from django.utils.crypto import constant_time_compare
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,31 +78,104 @@ def load_viewer(key: str) -> Viewer:
     An unknown, expired or forged session, or a user who is no longer active, is anonymous, as the
     empty key is, for which the database is not asked.
     """
-    if not key:
-        return _anonymous(settings.OPEN_ACCESS)
-    request = HttpRequest()
-    request.session = _engine()(key)
-    user = get_user(request)
-    if not user.is_authenticated:
-        return _anonymous(settings.OPEN_ACCESS)
-    return Viewer(
-        user_id=user.pk,
-        is_staff=user.is_staff,
-        permissions=frozenset(user.get_all_permissions()),
-        is_unrestricted=settings.OPEN_ACCESS,
-    )
+    return load_session(key).viewer
 
 
 def load_session(key: str) -> Session:
-    """Return the viewer as `load_viewer` has it, and until when the session lasts."""
-    viewer, engine = load_viewer(key), _engine()
-    if viewer.user_id is None:
-        return Session("", viewer)
+    """Return the viewer, and until when the session lasts: two queries, for Django's own backend.
+
+    Where sessions or users are not kept in the database, or backends of others tell the
+    permissions, it takes what these take. Nothing is written: a session that belongs to nobody
+    any more is left alone.
+    """
+    anonymous = Session("", _anonymous(settings.OPEN_ACCESS))
+    if not key:
+        return anonymous
+    data, expires_at = _read(key)
+    user = _user_of(data)
+    if user is None:
+        return anonymous
+    viewer = Viewer(
+        user_id=user.pk,
+        is_staff=getattr(user, "is_staff", False),
+        permissions=_permissions_of(user),
+        is_unrestricted=settings.OPEN_ACCESS,
+    )
+    return Session(key, viewer, expires_at)
+
+
+def _read(key: str) -> tuple[Mapping[str, Any], float]:
+    engine = _engine()
     if not issubclass(engine, DatabaseSession):
-        return Session(key, viewer)
-    # The session itself only knows when it would end if it were saved now.
-    row = engine.get_model_class().objects.filter(session_key=key).first()
-    return Session(key, viewer, row.expire_date.timestamp() if row else 0)
+        return engine(key).load(), inf
+    # The session itself would only know when it would end if it were saved now.
+    rows = engine.get_model_class().objects.filter(session_key=key, expire_date__gt=timezone.now())
+    row = rows.first()
+    return (row.get_decoded(), row.expire_date.timestamp()) if row else ({}, 0)
+
+
+def _user_of(data: Mapping[str, Any]) -> Any:
+    """The user who has signed in with the session; None if it is not valid, as Django has it."""
+    path = data.get(BACKEND_SESSION_KEY, "")
+    if path not in settings.AUTHENTICATION_BACKENDS or SESSION_KEY not in data:
+        return None
+    backend: Any = load_backend(path)
+    pk_field: Any = get_user_model()._meta.pk
+    user_id = pk_field.to_python(data[SESSION_KEY])
+    if _is_known(backend):
+        user = _users().filter(pk=user_id).first()
+        if user is not None and not backend.user_can_authenticate(user):
+            return None
+    else:
+        user = backend.get_user(user_id)
+    if user is None or not hasattr(user, "get_session_auth_hash"):
+        return user
+    told = data.get(HASH_SESSION_KEY) or ""
+    hashes = chain([user.get_session_auth_hash()], user.get_session_auth_fallback_hash())
+    return user if any(constant_time_compare(told, each) for each in hashes) else None
+
+
+class _Array(Subquery):
+    """The one column of a subquery as one value: an array, on SQLite in JSON."""
+
+    template = "ARRAY(%(subquery)s)"
+    output_field = TextField()
+
+    def as_sqlite(self, compiler: Any, connection: Any, **extra: Any) -> Any:
+        """Return SQL and parameters."""
+        template = "(SELECT json_group_array(code) FROM (%(subquery)s))"
+        return self.as_sql(compiler, connection, template=template, **extra)
+
+
+@cache
+def _users() -> QuerySet[Any]:
+    """All users, each with the permissions that Django's own backend gives them."""
+    permissions = Permission.objects.filter(
+        Q(user=OuterRef("pk"))
+        | Q(group__user=OuterRef("pk"))
+        | Q(ExpressionWrapper(OuterRef("is_superuser"), BooleanField()))
+    )
+    code = Concat("content_type__app_label", Value("."), "codename")
+    codes = permissions.order_by().annotate(code=code).values("code")
+    return get_user_model()._default_manager.annotate(live_permissions=_Array(codes))
+
+
+def _permissions_of(user: Any) -> frozenset[str]:
+    found = getattr(user, "live_permissions", None)
+    if found is None:
+        return frozenset(user.get_all_permissions())
+    return frozenset(json.loads(found) if isinstance(found, str) else found)
+
+
+def _is_known(backend: Any) -> bool:
+    """Whether `_users` knows what this and all other backends would say."""
+    user: Any = get_user_model()
+    return (
+        type(backend) is ModelBackend
+        and len(settings.AUTHENTICATION_BACKENDS) == 1
+        and issubclass(user, PermissionsMixin)
+        and connections[router.db_for_read(user)].vendor in ("postgresql", "sqlite")
+    )
 
 
 def _engine() -> Any:

@@ -116,7 +116,7 @@ async def newest_orders(_: None, info: Info, **arguments: Any) -> AsyncGenerator
     """One page of orders: now, and after each change that concerns it."""
     orders = page(require_viewer(info), **arguments)
     async for _change in info.context.feed.watch(orders):
-        yield [order async for order in orders.all()]
+        yield [order async for order in orders]
 
 
 @subscription.field("getOrder")

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable
+from contextvars import ContextVar
 from typing import Any, Protocol, Self
 
 from django.conf import settings
@@ -20,6 +21,9 @@ from .postgresql import PostgreSQLBackend
 from .sqlite import SQLiteBackend
 
 logger = logging.getLogger(__name__)
+
+SUBSCRIPTION: ContextVar[str] = ContextVar("SUBSCRIPTION", default="A subscription")
+"""What the log calls those who wait."""
 
 Source = QuerySet[Any] | type[Model]
 """What to wait for: all that a queryset reads, or any row of a model."""
@@ -63,6 +67,7 @@ class Watch:
     def __init__(self, feed: "Feed", sources: Iterable[Source]) -> None:
         self._feed = feed
         self._waiter = Waiter(feed.turns)
+        self._querysets = [each for each in sources if isinstance(each, QuerySet)]
         self._fixed = feed.dependencies(sources)
         self._changing: list[Dependency] = []
         feed.index.add(self._waiter, self._fixed)
@@ -81,6 +86,7 @@ class Watch:
             self._feed.index.add(self._waiter, found)
             self._feed.index.discard(self._waiter, self._changing)
             self._changing = found
+            self._feed.tell_of([*self._fixed, *found])
 
     def wake(self) -> None:
         """Let the next `__anext__` return at once."""
@@ -94,6 +100,10 @@ class Watch:
         await self._waiter.changed.wait()
         await self._waiter.begin_turn()
         self._waiter.changed.clear()
+        for queryset in self._querysets:
+            # Who iterates over the very queryset that was named would get the first rows for ever.
+            queryset._result_cache = None
+            queryset._prefetch_done = False  # type: ignore[attr-defined]  # not in the stubs
 
     def __del__(self) -> None:
         self._waiter.end_turn()
@@ -192,8 +202,11 @@ class Feed:
         """Log what a new watch is woken by; once for each table, if many are by every change."""
         level = logging.INFO if settings.DEBUG else logging.DEBUG
         if logger.isEnabledFor(level):
-            causes = "; ".join(map(str, dependencies)) or "nothing"
-            logger.log(level, "A subscription is woken by: %s.", causes)
+            causes = "; ".join(map(str, dependencies)) or "nothing, since it can have no row"
+            way = (
+                "woken by" if self.backend.is_precise else "woken by every commit; on PostgreSQL by"
+            )
+            logger.log(level, "%s is %s: %s.", SUBSCRIPTION.get(), way, causes)
         if not self.backend.is_precise or all(each.conditions for each in dependencies):
             return
         for table, count in self.index.waiting_for_every_change().items():

@@ -18,7 +18,7 @@ from graphql import (
     subscribe,
 )
 
-from ..changes.feed import Feed
+from ..changes.feed import SUBSCRIPTION, Feed
 from ..live import Failures, Live, SharedOperation, Subscriber
 from ..viewer import Viewer
 from .context import Context
@@ -49,6 +49,8 @@ class Operation:
     request: GraphQLRequest
     document: DocumentNode
     type: OperationType
+    field: str = ""
+    """The name of its first field, for the log."""
 
     @property
     def is_subscription(self) -> bool:
@@ -84,7 +86,13 @@ class Engine:
                 "ask for fewer fields, or shorter lists by `first`."
             )
             raise InvalidDocumentError([TooLargeError(message)])
-        return Operation(replace(request, variables=variables), document, operation.operation)
+        first = getattr(operation.selection_set.selections[0], "name", None)
+        return Operation(
+            replace(request, variables=variables),
+            document,
+            operation.operation,
+            first.value if first else "",
+        )
 
     async def execute(self, operation: Operation, viewer: Viewer) -> dict[str, Any]:
         """Run a query or mutation: the response."""
@@ -114,6 +122,7 @@ class Engine:
         return self._live.join(key, lambda: self._results(operation, viewer), subscriber)
 
     async def _results(self, operation: Operation, viewer: Viewer) -> AsyncGenerator[str, None]:
+        SUBSCRIPTION.set(f"Subscription {operation.field}")
         stream = subscribe(
             self._schema,
             operation.document,

@@ -326,6 +326,27 @@ async def test_those_who_are_woken_at_once_work_in_turns(
     assert not feed.turns.locked()
 
 
+@pytest.mark.once
+async def test_watched_queryset_that_is_iterated_itself_is_read_anew(item_of_ada: User) -> None:
+    own: QuerySet[Item] = Item.objects.filter(owner=item_of_ada).prefetch_related("parts")
+    feed = Feed(backend_for("default"))
+    watch = feed.watch(own)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        for count in (1, 2, 3):
+            await anext(watch)
+            assert len([each async for each in own]) == count
+            await sync_to_async(Item.objects.create)(owner=item_of_ada)
+            feed.announce(None)
+
+
+@pytest.fixture
+def item_of_ada(transactional_db: None) -> User:
+    """A user with an item."""
+    user = User.objects.create_user("ada")
+    Item.objects.create(owner=user)
+    return user
+
+
 @pytest.fixture
 def debugging(settings: object, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """The log of the feed, with all that it says."""
@@ -347,3 +368,7 @@ async def test_log_tells_what_wakes_and_warns_of_many_that_everything_wakes(
     warning = f"{MANY} subscriptions are woken by every change of items_item"
     assert caplog.text.count(warning) == 1
     assert len(feed.waiters) == len([own, *watches])
+    own.also(Part.objects.filter(item=7))
+    assert caplog.messages[-1].endswith("auth_user where id = 5; items_part where item_id = 7.")
+    for number in range(MANY):
+        watches[number % 9].also(Part.objects.filter(name=str(number)))

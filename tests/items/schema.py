@@ -90,7 +90,7 @@ async def newest_items(_: None, info: Info, **arguments: Any) -> AsyncGenerator[
     """Yield one page of items: now, and after each change."""
     items = page(info, **arguments)
     async for _change in info.context.feed.watch(items):
-        yield [item async for item in items.all()]
+        yield [item async for item in items]
 
 
 @subscription.source("countdown")
