@@ -162,8 +162,8 @@ def _users() -> QuerySet[Any]:
 
 def _permissions_of(user: Any) -> frozenset[str]:
     found = getattr(user, "live_permissions", None)
-    if found is None:
-        return frozenset(user.get_all_permissions())
+    if found is None:  # A user model need not know of permissions.
+        return frozenset(getattr(user, "get_all_permissions", frozenset)())
     return frozenset(json.loads(found) if isinstance(found, str) else found)
 
 

@@ -1,13 +1,25 @@
 """Who asks: the session of a cookie, on every transport."""
 
+import time
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from asgiref.sync import sync_to_async
-from django.contrib.auth.models import User
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.auth.backends import BaseBackend, ModelBackend
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.contrib.auth.models import Group, Permission, User
+from django.contrib.sessions.backends.db import SessionStore as DatabaseSession
+from django.contrib.sessions.models import Session as SessionRow
+from django.db import models
+from django.utils import timezone
+from pytest_django import Settings
 
-from app.viewer import Session, Viewer, load_session
+from app.viewer import Session, Viewer, load_session, load_viewer
 from tests.clients import connect, post, session_cookie
 from tests.items.models import Item
 from tests.server import Server
@@ -119,3 +131,118 @@ async def test_session_key_that_no_database_takes_is_nobody(guarded_server: Serv
     async with httpx.AsyncClient(headers=headers) as client:
         answer = await client.post(guarded_server.http, json={"query": "{ items { id } }"})
     assert answer.json()["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
+
+
+def give_permissions(user: User) -> None:
+    """Some of the user's own, some by two groups, one by both ways."""
+    permissions = list(Permission.objects.order_by("pk")[:6])
+    user.user_permissions.add(*permissions[:3])
+    for number, group in enumerate(Group.objects.bulk_create([Group(name=n) for n in "ab"])):
+        group.permissions.add(*permissions[2 + number : 5 + number])
+        user.groups.add(group)
+
+
+def make_superuser(user: User) -> None:
+    """Who has all of them."""
+    User.objects.filter(pk=user.pk).update(is_superuser=True, is_staff=True)
+
+
+@pytest.mark.parametrize("prepare", [lambda _: None, give_permissions, make_superuser])
+def test_session_is_loaded_by_two_queries(
+    prepare: Callable[[User], None], ada: User, django_assert_max_num_queries: Any
+) -> None:
+    prepare(ada)
+    key = session_cookie(ada).partition("=")[2]
+    with django_assert_max_num_queries(2):
+        session = load_session(key)
+    user = User.objects.get(pk=ada.pk)
+    expected = Viewer(user.pk, user.is_staff, frozenset(user.get_all_permissions()))
+    assert session.viewer == load_viewer(key) == expected
+    assert session.expires_at == pytest.approx(time.time() + 14 * 24 * 3600, abs=60)
+
+
+@pytest.mark.parametrize("engine", ["signed_cookies", "cache", "file", "cached_db", "db"])
+def test_every_session_engine_tells_the_viewer(
+    engine: str, ada: User, settings: Settings, tmp_path: Path
+) -> None:
+    settings.SESSION_ENGINE = f"django.contrib.sessions.backends.{engine}"
+    settings.SESSION_FILE_PATH = str(tmp_path)
+    key = session_cookie(ada).partition("=")[2].strip('"')
+    assert load_session(key).viewer == Viewer(ada.pk)
+    assert load_session("forged").viewer == Viewer()
+
+
+def changed_password(user: User) -> None:
+    """After which sessions from before are none."""
+    User.objects.filter(pk=user.pk).update(password="another")
+
+
+def expired(_: User) -> None:
+    """Of all sessions."""
+    SessionRow.objects.update(expire_date=timezone.now() - timedelta(seconds=1))
+
+
+def deleted(user: User) -> None:
+    """Of the user."""
+    user.delete()
+
+
+@pytest.mark.parametrize("change", [changed_password, expired, deleted])
+def test_session_that_is_not_valid_is_nobodys_and_stays_as_it_is(
+    change: Callable[[User], None], ada: User
+) -> None:
+    key = session_cookie(ada).partition("=")[2]
+    change(ada)
+    assert load_session(key) == Session("", Viewer())
+    assert SessionRow.objects.filter(session_key=key).exists()
+
+
+def test_session_signed_with_the_secret_of_before_is_valid(ada: User, settings: Settings) -> None:
+    key = session_cookie(ada).partition("=")[2]
+    settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "new", [settings.SECRET_KEY]
+    assert load_session(key).viewer == Viewer(ada.pk)
+    settings.SECRET_KEY_FALLBACKS = []
+    assert load_session(key).viewer == Viewer()
+
+
+class EverybodyMay(ModelBackend):
+    """A backend that gives a permission of its own."""
+
+    def get_all_permissions(self, *_: Any) -> set[str]:
+        """Whatever the database says."""
+        return {"items.see"}
+
+
+def test_another_backend_is_asked(ada: User, settings: Settings) -> None:
+    settings.AUTHENTICATION_BACKENDS = [f"{__name__}.EverybodyMay"]
+    key = session_cookie(ada).partition("=")[2]
+    assert load_session(key).viewer == Viewer(ada.pk, permissions=frozenset({"items.see"}))
+
+
+class Plain(AbstractBaseUser):
+    """A user without any of the usual columns."""
+
+    name = models.CharField(max_length=9, unique=True)
+    USERNAME_FIELD = "name"
+
+    class Meta:
+        app_label = "items"
+        managed = False
+
+
+class PlainBackend(BaseBackend):
+    """Knows one."""
+
+    def get_user(self, user_id: Any) -> Any:
+        """Whoever is asked for."""
+        return Plain(pk=user_id, name="plain", password="!")
+
+
+def test_user_model_without_the_usual_columns(transactional_db: None, settings: Settings) -> None:
+    settings.AUTH_USER_MODEL = "items.Plain"
+    settings.AUTHENTICATION_BACKENDS = [f"{__name__}.PlainBackend"]
+    store = DatabaseSession()
+    store[SESSION_KEY], store[BACKEND_SESSION_KEY] = "7", f"{__name__}.PlainBackend"
+    store[HASH_SESSION_KEY] = Plain(password="!").get_session_auth_hash()
+    store.create()
+    assert load_session(str(store.session_key)).viewer == Viewer(7)
