@@ -12,9 +12,10 @@ from django.apps import apps
 from django.core.exceptions import EmptyResultSet, ImproperlyConfigured
 from django.db import connections
 from django.db.models import Model, QuerySet, lookups
-from django.db.models.expressions import Col, RawSQL
+from django.db.models.expressions import Col, Func, RawSQL
 from django.db.models.fields import related_descriptors, related_lookups
 from django.db.models.fields.tuple_lookups import TupleExact, TupleIn
+from django.db.models.manager import BaseManager
 from django.db.models.query import RawQuerySet, normalize_prefetch_lookups
 from django.db.models.sql import Query
 from django.db.models.sql.constants import LOUTER
@@ -84,6 +85,8 @@ def dependencies(source: QuerySet[Any] | RawQuerySet[Any] | type[Model]) -> list
             raise _unseen("raw()")
         case QuerySet():
             return _without_repetition(_of_queryset(source))
+        case BaseManager():  # type: ignore[unreachable]  # mypy has not seen every class
+            raise TypeError(f"Expected a queryset or a model, not a manager: call {source}.all().")
     raise TypeError(f"Expected a queryset or a model, not {source!r}.")
 
 
@@ -295,6 +298,8 @@ def _subqueries(expression: Any) -> Iterator[Query]:
         yield expression
     elif isinstance(expression, RawSQL | ExtraWhere):
         raise _unseen("SQL of one's own, as in RawSQL and extra(),")
+    elif isinstance(expression, Func) and "select" in _template(expression).lower():
+        raise _unseen(f"The template of {type(expression).__name__}")
     elif isinstance(expression, list | tuple):
         for each in expression:
             yield from _subqueries(each)
@@ -302,6 +307,10 @@ def _subqueries(expression: Any) -> Iterator[Query]:
         yield from _subqueries(expression.get_source_expressions())
         if isinstance(expression, lookups.Lookup) and expression.rhs_is_direct_value():
             yield from _subqueries(expression.rhs)
+
+
+def _template(expression: Func) -> str:
+    return str(expression.extra.get("template", expression.template))
 
 
 def _of_prefetches(queryset: Any, conditions: Conditions) -> Iterator[Dependency]:
@@ -429,8 +438,8 @@ def _model_of(table: str) -> type[Model]:
 
 def _unseen(what: str) -> ImproperlyConfigured:
     return ImproperlyConfigured(
-        f"{what} may read tables that cannot be found out. "
-        "Name the models themselves in place of the queryset."
+        f"{what} may read any table. Name the models themselves in place of the queryset, "
+        "as in watch(Note, User)."
     )
 
 

@@ -170,7 +170,7 @@ class Feed:
 
     def dependencies(self, sources: Iterable[Source]) -> list[Dependency]:
         """What the sources read. Raises as `watch` does."""
-        live = live_models()
+        live, sources = live_models(), list(sources)
         found = [each for source in sources for each in dependencies(source)]
         for model in dict.fromkeys(each.model for each in found):
             label = model._meta.label
@@ -179,12 +179,18 @@ class Feed:
                     f"watch(): the query reads {label}, whose changes are not announced. "
                     f'Add "{label}" to LIVE_MODELS and run migrate.'
                 )
-            if (alias := router.db_for_read(model)) != self._using:
-                raise ImproperlyConfigured(
-                    f"watch(): {label} is read from the database {alias!r}, but this feed listens "
-                    f"to {self._using!r}."
-                )
+            self._check_database(label, router.db_for_read(model))
+        for source in sources:
+            if isinstance(source, QuerySet):
+                self._check_database(source.model._meta.label, source.db)
         return found
+
+    def _check_database(self, label: str, alias: str) -> None:
+        if alias != self._using:
+            raise ImproperlyConfigured(
+                f"watch(): {label} is read from the database {alias!r}, but this feed listens to "
+                f"{self._using!r}."
+            )
 
     def announce(self, changes: list[Change] | None) -> None:
         """Wake whom the changes concern; all, if None."""

@@ -39,6 +39,8 @@ PACE_MS = 1000
 """Between two deletions."""
 MAX_STATEMENTS = 5000
 """If more became visible at once, everything counts as changed."""
+MAX_KEYS = 20_000
+"""Of statements beyond so many, a look takes only the table."""
 
 _SET_LEASE = f"""
     SELECT setval('{LEASE}', (extract(epoch FROM clock_timestamp()) * 1000)::bigint + %s)
@@ -53,11 +55,15 @@ _LOOK = f"""
         NULL, NULL
     FROM now
     UNION ALL (
-        SELECT NULL, NULL, NULL, NULL, relation, keys
-        FROM now JOIN {TABLE} ON
-            xid >= pg_snapshot_xmax(%(last)s::pg_snapshot) AND xid < pg_snapshot_xmax(now.snapshot)
-            OR xid = ANY (ARRAY(SELECT pg_snapshot_xip(%(last)s::pg_snapshot)))
-        LIMIT {MAX_STATEMENTS + 1}
+        SELECT NULL, NULL, NULL, NULL, relation,
+            CASE WHEN sum(size) OVER (ROWS UNBOUNDED PRECEDING) <= {MAX_KEYS} THEN keys END
+        FROM (
+            SELECT relation, keys, size FROM now JOIN {TABLE} ON
+                xid >= pg_snapshot_xmax(%(last)s::pg_snapshot)
+                    AND xid < pg_snapshot_xmax(now.snapshot)
+                OR xid = ANY (ARRAY(SELECT pg_snapshot_xip(%(last)s::pg_snapshot)))
+            LIMIT {MAX_STATEMENTS + 1}
+        ) AS found
     )
 """  # noqa: S608 - constants
 # Two who delete at once would wait for each other.
@@ -81,6 +87,9 @@ _DELETE_FROM_THE_FUTURE = f"""
     )
     SELECT
 """  # noqa: S608 - constants
+# A snapshot shows transactions as under way only if their numbers are smaller than one that has
+# ended. With this one ended, it shows all that have begun to write before.
+_END_A_NUMBER = "SELECT pg_current_xact_id()"
 _BEGINNING = "1:1:"
 
 
@@ -96,12 +105,12 @@ class Snapshot:
 
     @property
     def under_way(self) -> frozenset[int]:
-        """The transactions that had begun to write and not ended."""
+        """The transactions that had begun to write and not ended, below `xmax`."""
         return frozenset(int(xid) for xid in self.text.split(":")[2].split(",") if xid)
 
     @property
     def xmax(self) -> int:
-        """All numbers from here on had not begun."""
+        """The number after the last that had ended: of those from here on nothing is known."""
         return int(self.text.split(":")[1])
 
     def shows_all_before(self, xmax: int) -> bool:
@@ -130,6 +139,11 @@ class Pace:
         self._quiet_lease = -1
         self._expired_lease = -1
         self._xmax: int | None = None
+
+    @property
+    def has_to_see_who_is_under_way(self) -> bool:
+        """Whether the next look's snapshot tells who has to be waited for."""
+        return self._expired_lease != self._quiet_lease and self._xmax is None
 
     def is_quiet(self, look: Look) -> bool:
         """Whether nobody who is under way can have kept silent.
@@ -172,7 +186,9 @@ class Listener:
         await self._execute(_DELETE_FROM_THE_FUTURE)
         # A snapshot is older than what its own statement sets.
         await self._execute(_SET_LEASE, [-1])
-        look = await self._look(_BEGINNING)
+        await self._execute(_END_A_NUMBER)
+        ((now,),) = await self._execute("SELECT pg_current_snapshot()::text")
+        look = await self._look(now)
         unheard = look.snapshot.under_way
         yield None
         pace, deletion = Pace(), Deletion(self._connection, look)
@@ -189,6 +205,8 @@ class Listener:
             else:
                 await self._wait(pause)
                 pause = min(2 * pause, MAX_PAUSE_SECONDS)
+            if pace.has_to_see_who_is_under_way:
+                await self._execute(_END_A_NUMBER)
             last, look = look, await self._look(look.snapshot.text)
             if not 0 <= look.at - last.began_at <= KEEP_MS:
                 seconds = (look.at - last.began_at) / 1000
@@ -203,12 +221,14 @@ class Listener:
 
     async def _keep_lease(self, look: Look, found_at: deque[int]) -> None:
         left = look.lease - look.at
-        if left > 0:
+        if left > 2 * LEASE_MS:
+            await self._execute(_SET_LEASE, [-1])  # The clock has gone back.
+        elif left > 0:
             if left < LEASE_MS / 2 and found_at and look.at - found_at[-1] < LEASE_MS:
                 await self._execute(_TAKE_LEASE, [LEASE_MS])
         elif (
             len(found_at) == LOOKS_UNTIL_LEASE
-            and found_at[-1] - found_at[0] < LOOKS_UNTIL_LEASE * LOOK_SECONDS * 1000
+            and look.at - found_at[0] < LOOKS_UNTIL_LEASE * LOOK_SECONDS * 1000
         ):
             found_at.clear()
             await self._execute(_TAKE_LEASE, [LEASE_MS])

@@ -51,7 +51,8 @@ _CREATE_TABLE = f"""
     CREATE UNLOGGED TABLE IF NOT EXISTS {TABLE} (
         xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
         relation text NOT NULL,
-        keys text[]
+        keys text[],
+        size integer
     ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
     CREATE INDEX IF NOT EXISTS {TABLE}_xid ON {TABLE} (xid);
     CREATE SEQUENCE IF NOT EXISTS {LEASE} MINVALUE 0 START 0 OWNED BY {TABLE}.xid;
@@ -119,7 +120,8 @@ BEGIN
     ELSIF cardinality(keys) = 0 THEN
         RETURN NULL;
     END IF;
-    INSERT INTO {schema}.{table} (relation, keys) VALUES ({relation}, keys);
+    INSERT INTO {schema}.{table} (relation, keys, size)
+    VALUES ({relation}, keys, cardinality(keys));
     IF now_ms > lease_ms IS NOT FALSE THEN
         PERFORM pg_notify('{channel}', '');
     END IF;

@@ -14,7 +14,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ImproperlyConfigured
 from django.db import models, transaction
 from django.db.models import Count, Exists, F, FilteredRelation, OuterRef, Prefetch, Q, Subquery
-from django.db.models.expressions import RawSQL
+from django.db.models.expressions import Func, RawSQL
 from django.test.utils import isolate_apps
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
@@ -150,6 +150,9 @@ def test_conditions_read_like_the_query(name: str) -> None:
         items.annotate(count=RawSQL("SELECT COUNT(*) FROM auth_user", ())),
         items.filter(Exists(users.extra(where=["TRUE"]))),
         items.prefetch_related("anything"),
+        items.annotate(
+            count=Func(template="(SELECT COUNT(*) FROM x)", output_field=models.IntegerField())
+        ),
     ],
 )
 def test_unseen_tables_are_refused(queryset: Any) -> None:

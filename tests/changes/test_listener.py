@@ -453,3 +453,53 @@ def test_who_may_have_kept_silent_is_waited_for() -> None:
     assert not pace.is_quiet(look(12, 16, "12", 400, 300)), "a lease that nobody here has seen"
     assert not pace.is_quiet(look(12, 16, "12", 401, 300))
     assert pace.is_quiet(look(16, 16, "", 402, 300))
+
+
+async def test_newest_transaction_that_kept_silent_is_waited_for(
+    owner: int, database_url: str
+) -> None:
+    """No snapshot shows it as under way, since no transaction with a greater number has ended."""
+    async with followed(database_url) as found, connected(database_url) as writer:
+        keys = {row(await insert(writer, owner), owner) for _ in range(50)}
+        await found.until(lambda: found.changes >= keys)
+        await asyncio.sleep(1)  # no more than a part of the lease is left
+        now = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+        await writer.execute(
+            f"SELECT setval('live_lease', {now} + 300), pg_notify('{CHANNEL}', '')"
+        )
+        await writer.execute("BEGIN")
+        silent = row(await insert(writer, owner), owner)
+        await asyncio.sleep(1.5)  # it sleeps, if it believes the snapshot
+        await writer.execute("COMMIT")
+        async with asyncio.timeout(listener_module.MAX_PAUSE_SECONDS + 2):
+            await found.until(lambda: silent in found.changes)
+
+
+async def test_transaction_of_very_many_rows_is_told_by_its_tables(
+    owner: int, database_url: str
+) -> None:
+    async with followed(database_url) as found, connected(database_url) as writer:
+        many = (
+            f"INSERT INTO items_item (name, state, owner_id) "
+            f"SELECT 'm', 'OPEN', {owner} FROM generate_series(1, {MAX_ROWS})"
+        )
+        async with writer.transaction():
+            for _ in range(listener_module.MAX_KEYS // MAX_ROWS + 10):
+                await writer.execute(many)
+        await found.until(lambda: Change("items_item") in found.changes)
+        assert len(found.changes) <= listener_module.MAX_KEYS
+        last = row(await insert(writer, owner), owner)
+        await found.until(lambda: last in found.changes)
+
+
+async def test_burst_takes_no_lease_when_it_is_over(owner: int, database_url: str) -> None:
+    async with followed(database_url) as found, connected(database_url) as writer:
+        for _ in range(8):
+            await insert(writer, owner)
+            await asyncio.sleep(0.015)
+        await found.until(lambda: len(found.changes) == 8)
+        await asyncio.sleep(2.5)  # one lease, prolonged once
+        cursor = await writer.execute(
+            "SELECT extract(epoch FROM clock_timestamp()) * 1000 > last_value FROM live_lease"
+        )
+        assert await cursor.fetchone() == (True,)
