@@ -9,18 +9,20 @@ placeholders stand. What is not understood is compiled by Django, as ever.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from django.core.exceptions import EmptyResultSet, FullResultSet
+from django.db.backends.postgresql import compiler
 from django.db.models import lookups
 from django.db.models.expressions import Col
 from django.db.models.fields import related_lookups
-from django.db.models.sql import compiler
+from django.db.models.fields.related import ForeignObject
+from django.db.models.fields.reverse_related import ForeignObjectRel
 from django.db.models.sql.datastructures import BaseTable, Join
 from django.db.models.sql.query import Query
 from django.db.models.sql.where import WhereNode
+from django.utils import timezone
+from django.utils.translation import get_language
 
 SQLInsertCompiler = compiler.SQLInsertCompiler
 SQLDeleteCompiler = compiler.SQLDeleteCompiler
@@ -126,15 +128,18 @@ class SQLCompiler(compiler.SQLCompiler):
         parameters: list[Any] = []
         try:
             shape = (self.using, self.elide_empty, _shape(self, parameters))
-            compiled = self.shapes[shape] = self.shapes.pop(shape)
-        except KeyError:
-            return self._compile(shape, parameters)
-        except (Unknown, TypeError, EmptyResultSet, FullResultSet):
+            is_new = shape not in self.shapes
+        except Exception:
+            # Unknown, or what no key can be made of, or what Django tells in its own way.
             return super().as_sql()
+        if is_new:
+            return self._compile(shape, parameters)
+        compiled = self.shapes[shape] = self.shapes.pop(shape, None)
         if compiled is None:
             return super().as_sql()
         for name, value in zip(_RESULTS, compiled.results, strict=True):
             setattr(self, name, value)
+        self.query.get_initial_alias()  # as compiling does
         return compiled.sql, (*compiled.first, *parameters)
 
     def _compile(self, shape: Hashable, parameters: list[Any]) -> tuple[str, tuple[Any, ...]]:
@@ -145,10 +150,15 @@ class SQLCompiler(compiler.SQLCompiler):
         compiled = Compiled(sql, tuple(first), results, tuple(self.query.annotations.values()))
         while len(self.shapes) >= MAX_SHAPES:
             self.shapes.pop(next(iter(self.shapes)), None)
-        with suppress(TypeError):  # which tells of what cannot be a key
-            # Where other parameters follow, or in another order, it is left to Django from now on.
-            self.shapes[shape] = compiled if _are_equal(last, parameters) else None
+        # Where other parameters follow, or in another order, it is left to Django from now on.
+        is_known = _are_equal(last, parameters) and not any(map(_is_restricted, self._joins()))
+        self.shapes[shape] = compiled if is_known else None
         return sql, found
+
+    def _joins(self) -> Iterator[Any]:
+        for table in self.query.alias_map.values():
+            if isinstance(table, Join):
+                yield table.join_field
 
 
 def _shape(compiler: SQLCompiler, parameters: list[Any]) -> Hashable:
@@ -157,15 +167,19 @@ def _shape(compiler: SQLCompiler, parameters: list[Any]) -> Hashable:
     Raises Unknown, and what preparing a value raises.
     """
     query: Any = compiler.query
-    if any(getattr(query, name) for name in _EMPTY) or query.group_by is not None:
+    is_plain = query.model is not None and query.group_by is None
+    if not is_plain or any(getattr(query, name) for name in _EMPTY):
+        raise Unknown
+    ordering = (*query.order_by, *(query.model._meta.ordering or ()))
+    if not all(type(each) is str for each in ordering):
         raise Unknown
     return (
         query.model,
-        tuple(query.model._meta.ordering or ()),
+        ordering,
         tuple(getattr(query, name) for name in _SAME),
         tuple(_tables(query)),
         tuple(map(_column, query.select)),
-        tuple((name, _annotation(each)) for name, each in query.annotations.items()),
+        _annotations(query.annotations),
         None if (mask := query.annotation_select_mask) is None else tuple(mask),
         None if query.selected is None else tuple(query.selected.items()),
         (frozenset(query.deferred_loading[0]), query.deferred_loading[1]),
@@ -183,6 +197,21 @@ def _tables(query: Any) -> Iterator[Hashable]:
             yield alias, count, table.identity, table.join_type, table.nullable
         else:
             raise Unknown
+
+
+def _is_restricted(join_field: Any) -> bool:
+    """Whether a condition of the field's own, which may be another each time, is in the join."""
+    field = join_field.field if isinstance(join_field, ForeignObjectRel) else join_field
+    own = getattr(type(field), "get_extra_restriction", None)
+    return own is not ForeignObject.get_extra_restriction
+
+
+def _annotations(annotations: dict[str, Any]) -> Hashable:
+    if not annotations:
+        return ()
+    # Functions of dates write the current time zone into the SQL.
+    state = timezone.get_current_timezone_name(), get_language()
+    return state, tuple((name, _annotation(each)) for name, each in annotations.items())
 
 
 def _annotation(expression: Any) -> Hashable:

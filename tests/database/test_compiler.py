@@ -8,8 +8,8 @@ import pytest
 from django.contrib.auth.models import Group, User
 from django.core.exceptions import EmptyResultSet, FieldError, FullResultSet
 from django.db import connection
+from django.db.backends.postgresql.compiler import SQLCompiler as DjangosCompiler
 from django.db.models import Count, F, Model, Q
-from django.db.models.sql.compiler import SQLCompiler as DjangosCompiler
 from hypothesis import HealthCheck, given, settings
 
 from app.database import compiler as compiler_module
