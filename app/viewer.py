@@ -18,8 +18,6 @@ from django.contrib.auth import (
     get_user_model,
     load_backend,
 )
-from django.contrib.auth.backends import ModelBackend
-from django.contrib.auth.models import Permission, PermissionsMixin
 from django.contrib.sessions.backends.db import SessionStore as DatabaseSession
 from django.db import connections, router
 from django.db.models import (
@@ -122,7 +120,7 @@ def _user_of(data: Mapping[str, Any]) -> Any:
     backend: Any = load_backend(path)
     pk_field: Any = get_user_model()._meta.pk
     user_id = pk_field.to_python(data[SESSION_KEY])
-    if _is_known(backend):
+    if _is_known():
         user = _users().filter(pk=user_id).first()
         if user is not None and not backend.user_can_authenticate(user):
             return None
@@ -150,7 +148,7 @@ class _Array(Subquery):
 @cache
 def _users() -> QuerySet[Any]:
     """All users, each with the permissions that Django's own backend gives them."""
-    permissions = Permission.objects.filter(
+    permissions = apps.get_model("auth", "Permission").objects.filter(
         Q(user=OuterRef("pk"))
         | Q(group__user=OuterRef("pk"))
         | Q(ExpressionWrapper(OuterRef("is_superuser"), BooleanField()))
@@ -167,13 +165,17 @@ def _permissions_of(user: Any) -> frozenset[str]:
     return frozenset(json.loads(found) if isinstance(found, str) else found)
 
 
-def _is_known(backend: Any) -> bool:
-    """Whether `_users` knows what this and all other backends would say."""
+def _is_known() -> bool:
+    """Whether `_users` knows what the backends would say: there is only Django's own."""
     user: Any = get_user_model()
+    names = [
+        relation.related_query_name()
+        for name in ("groups", "user_permissions")
+        if (relation := getattr(getattr(user, name, None), "field", None)) is not None
+    ]
     return (
-        type(backend) is ModelBackend
-        and len(settings.AUTHENTICATION_BACKENDS) == 1
-        and issubclass(user, PermissionsMixin)
+        list(settings.AUTHENTICATION_BACKENDS) == ["django.contrib.auth.backends.ModelBackend"]
+        and names == ["user", "user"]
         and connections[router.db_for_read(user)].vendor in ("postgresql", "sqlite")
     )
 
