@@ -140,10 +140,9 @@ class Pace:
         self._expired_lease = -1
         self._xmax: int | None = None
 
-    @property
-    def has_to_see_who_is_under_way(self) -> bool:
-        """Whether the next look's snapshot tells who has to be waited for."""
-        return self._expired_lease != self._quiet_lease and self._xmax is None
+    def has_to_see_who_is_under_way(self, look: Look) -> bool:
+        """Whether the snapshot of the look after this one tells who has to be waited for."""
+        return look.lease == self._expired_lease != self._quiet_lease and self._xmax is None
 
     def is_quiet(self, look: Look) -> bool:
         """Whether nobody who is under way can have kept silent.
@@ -205,7 +204,7 @@ class Listener:
             else:
                 await self._wait(pause)
                 pause = min(2 * pause, MAX_PAUSE_SECONDS)
-            if pace.has_to_see_who_is_under_way:
+            if pace.has_to_see_who_is_under_way(look):
                 await self._execute(_END_A_NUMBER)
             last, look = look, await self._look(look.snapshot.text)
             if not 0 <= look.at - last.began_at <= KEEP_MS:

@@ -455,6 +455,16 @@ def test_who_may_have_kept_silent_is_waited_for() -> None:
     assert pace.is_quiet(look(16, 16, "", 402, 300))
 
 
+def test_numbers_are_ended_only_when_the_next_look_needs_it() -> None:
+    pace = Pace()
+    expected = [(50, 100, False), (101, 100, True), (102, 300, False), (250, 300, False)]
+    expected += [(301, 300, True), (302, 300, False), (303, 300, False)]
+    for at, lease, is_needed in expected:
+        seen = look(10, 10, "", at, lease)
+        pace.is_quiet(seen)
+        assert (at, pace.has_to_see_who_is_under_way(seen)) == (at, is_needed)
+
+
 async def test_newest_transaction_that_kept_silent_is_waited_for(
     owner: int, database_url: str
 ) -> None:
