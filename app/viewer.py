@@ -70,18 +70,11 @@ def _anonymous(is_unrestricted: bool) -> Viewer:
     return Viewer(is_unrestricted=is_unrestricted)
 
 
-def load_viewer(key: str) -> Viewer:
-    """Return the viewer that a session key identifies, by synchronous database access.
+def load_session(key: str) -> Session:
+    """Return whom a session key identifies, and until when, by synchronous database access.
 
     An unknown, expired or forged session, or a user who is no longer active, is anonymous, as the
-    empty key is, for which the database is not asked.
-    """
-    return load_session(key).viewer
-
-
-def load_session(key: str) -> Session:
-    """Return the viewer, and until when the session lasts: two queries, for Django's own backend.
-
+    empty key is, for which the database is not asked. It takes two queries with Django's backend.
     Where sessions or users are not kept in the database, or backends of others tell the
     permissions, it takes what these take. Nothing is written: a session that belongs to nobody
     any more is left alone.

@@ -19,8 +19,7 @@ def own_changes(results: Results) -> Iterator[str]:
         "else may see it. Each change is an order for one of them, chosen by chance, PostgreSQL."
     )
     yield "![Server CPU for each change that concerns one viewer, by arm](results/viewers.svg)"
-    for viewers in _numbers(records):
-        chosen = [record for record in records if record.case["viewers"] == viewers]
+    for viewers, chosen in _by_viewers(records):
         yield f"{number(viewers)} viewers:"
         yield table(
             [
@@ -69,8 +68,7 @@ def shared_changes(results: Results) -> Iterator[str]:
         "The same viewers, of whose orders one statement changes all, as a price does that all "
         "read. Nothing can be shared, since each still gets their own order."
     )
-    for viewers in _numbers(records):
-        chosen = [record for record in records if record.case["viewers"] == viewers]
+    for viewers, chosen in _by_viewers(records):
         yield f"{number(viewers)} viewers:"
         yield table(
             [
@@ -101,8 +99,9 @@ def shared_changes(results: Results) -> Iterator[str]:
         )
 
 
-def _numbers(records: list[Record]) -> list[int]:
-    return sorted({int(record.case["viewers"]) for record in records})
+def _by_viewers(records: list[Record]) -> Iterator[tuple[int, list[Record]]]:
+    for viewers in sorted({int(record.case["viewers"]) for record in records}):
+        yield viewers, [record for record in records if record.case["viewers"] == viewers]
 
 
 def _by_pace(records: list[Record]) -> list[Record]:

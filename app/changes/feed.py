@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextvars import ContextVar
 from typing import Any, Protocol, Self
 
@@ -64,11 +64,13 @@ class Watch:
     Many changes count as one. Whoever drops a watch need not sign off.
     """
 
-    def __init__(self, feed: "Feed", sources: Iterable[Source]) -> None:
+    def __init__(
+        self, feed: "Feed", dependencies: list[Dependency], querysets: list[QuerySet[Any]]
+    ) -> None:
         self._feed = feed
         self._waiter = Waiter(feed.turns)
-        self._querysets = [each for each in sources if isinstance(each, QuerySet)]
-        self._fixed = feed.dependencies(sources)
+        self._fixed = dependencies
+        self._querysets = querysets
         self._changing: list[Dependency] = []
         feed.index.add(self._waiter, self._fixed)
         feed.waiters.add(self._waiter)
@@ -88,10 +90,6 @@ class Watch:
             self._changing = found
             self._feed.tell_of([*self._fixed, *found])
 
-    def wake(self) -> None:
-        """Let the next `__anext__` return at once."""
-        self._waiter.changed.set()
-
     def __aiter__(self) -> Self:
         return self
 
@@ -107,9 +105,8 @@ class Watch:
 
     def __del__(self) -> None:
         self._waiter.end_turn()
-        if hasattr(self, "_changing"):
-            self._feed.index.discard(self._waiter, (*self._fixed, *self._changing))
-            self._feed.waiters.discard(self._waiter)
+        self._feed.index.discard(self._waiter, (*self._fixed, *self._changing))
+        self._feed.waiters.discard(self._waiter)
 
 
 class Waiter:
@@ -166,11 +163,11 @@ class Feed:
         """
         if not sources:
             raise TypeError("watch() needs a queryset or a model: what shall it wait for?")
-        return Watch(self, sources)
+        return Watch(self, self.dependencies(sources), _querysets(sources))
 
-    def dependencies(self, sources: Iterable[Source]) -> list[Dependency]:
+    def dependencies(self, sources: Sequence[Source]) -> list[Dependency]:
         """What the sources read. Raises as `watch` does."""
-        live, sources = live_models(), list(sources)
+        live = live_models()
         found = [each for source in sources for each in dependencies(source)]
         for model in dict.fromkeys(each.model for each in found):
             label = model._meta.label
@@ -180,9 +177,8 @@ class Feed:
                     f'Add "{label}" to LIVE_MODELS and run migrate.'
                 )
             self._check_database(label, router.db_for_read(model))
-        for source in sources:
-            if isinstance(source, QuerySet):
-                self._check_database(source.model._meta.label, source.db)
+        for queryset in _querysets(sources):
+            self._check_database(queryset.model._meta.label, queryset.db)
         return found
 
     def _check_database(self, label: str, alias: str) -> None:
@@ -249,6 +245,10 @@ class Feed:
                     logger.warning("Change feed: %s, reconnecting. %s", what, error)
                 self.is_connected = False
                 await backoff.pause()
+
+
+def _querysets(sources: Iterable[Source]) -> list[QuerySet[Any]]:
+    return [each for each in sources if isinstance(each, QuerySet)]
 
 
 def backend_for(using: str) -> Backend:

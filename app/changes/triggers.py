@@ -16,6 +16,7 @@ from django.core import checks
 from django.db import connections, router
 from django.db.backends.utils import CursorWrapper, truncate_name
 from django.db.models import Model
+from psycopg.sql import quote as quote_literal
 
 from .keys import keys_of
 from .live_models import live_models
@@ -156,7 +157,8 @@ def synchronize(using: str, **_: Any) -> None:
             if any(found.get((table, trigger)) != source for trigger in TRIGGERS):
                 cursor.execute(
                     f"CREATE OR REPLACE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql "
-                    f"SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS {_literal(source)}"
+                    f"SECURITY DEFINER SET search_path = pg_catalog, pg_temp "
+                    f"AS {quote_literal(source)}"
                 )
             for trigger, (event, transition) in TRIGGERS.items():
                 if (table, trigger) not in found:
@@ -201,12 +203,8 @@ def _source(cursor: CursorWrapper, schema: str, table: str, model: type[Model]) 
         absent_ms=ABSENT_MS,
         max_rows=MAX_ROWS,
         key=f"ARRAY[{', '.join(texts)}]::text[]",
-        relation=_literal(relation),
+        relation=quote_literal(relation),
     )
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def check_triggers(*, databases: Iterable[str] | None, **_: Any) -> list[checks.CheckMessage]:

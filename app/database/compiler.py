@@ -68,7 +68,6 @@ _SAME = (
     "default_cols",
     "default_ordering",
     "standard_ordering",
-    "order_by",
     "low_mark",
     "high_mark",
     "distinct",

@@ -49,7 +49,7 @@ class Operation:
     request: GraphQLRequest
     document: DocumentNode
     type: OperationType
-    field: str = ""
+    field: str
     """The name of its first field, for the log."""
 
     @property

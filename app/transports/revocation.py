@@ -111,14 +111,14 @@ class Revocation:
                 async with asyncio.timeout_at(late[0][0] if late else None):
                     await self._is_due.wait()
             await asyncio.sleep(BATCH_SECONDS)
-            concerned, self.concerned = self.concerned, Concerned()
+            fresh, self.concerned = self.concerned, Concerned()
             self._is_due.clear()
-            if concerned:
-                again = Concerned()
-                again.update(concerned)
-                late.append((loop.time() + LATE_SECONDS, again))
+            concerned = Concerned()
+            concerned.update(fresh)
             while late and late[0][0] <= loop.time():
                 concerned.update(late.pop(0)[1])
+            if fresh:
+                late.append((loop.time() + LATE_SECONDS, fresh))
             started_at = loop.time()
             try:
                 await self._review(concerned)

@@ -4,7 +4,7 @@ from django.conf import settings
 from django.http import parse_cookie
 
 from ..database.calls import run
-from ..viewer import Session, Viewer, load_session, load_viewer
+from ..viewer import Session, Viewer, load_session
 
 
 def session_key(cookies: str) -> str:
@@ -16,7 +16,7 @@ def session_key(cookies: str) -> str:
 
 async def viewer_of(key: str) -> Viewer:
     """Return whom the session `key` identifies now. Raise Django's database errors."""
-    return await run(load_viewer, key) if key else load_viewer("")
+    return (await session_of(key)).viewer
 
 
 async def session_of(key: str) -> Session:
