@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Callable
+from contextlib import suppress
 from select import POLLIN, poll
 from time import monotonic
 from types import TracebackType
@@ -15,6 +18,8 @@ from psycopg.pq import TransactionStatus
 from .greenlets import await_in_greenlet
 
 T = TypeVar("T")
+
+TRUSTED_SECONDS = 1.0
 
 
 class Connection(psycopg.AsyncConnection[Any]):
@@ -31,9 +36,17 @@ class Connection(psycopg.AsyncConnection[Any]):
         """Whether no statement and no transaction is under way."""
         return self.pgconn.transaction_status == TransactionStatus.IDLE
 
-    def is_silent(self) -> bool:
-        """Whether the server has sent nothing unasked, as it does when it ends the connection."""
-        return not self._poller.poll(0)
+    def is_trusted(self) -> bool:
+        """Whether it was in use a moment ago, and the server has sent nothing since.
+
+        It would, if it had ended the connection.
+        """
+        return monotonic() - self.alive_at < TRUSTED_SECONDS and not self._poller.poll(0)
+
+    def hang_up(self) -> None:
+        """End the connection without the server's help: what waits for it hears that at once."""
+        with suppress(OSError), socket.socket(fileno=os.dup(self.pgconn.socket)) as copy:
+            copy.shutdown(socket.SHUT_RDWR)
 
 
 class Adapter(psycopg.Connection[Any]):
@@ -54,10 +67,10 @@ class Adapter(psycopg.Connection[Any]):
         self._autocommit = owner.autocommit
         self._when_dropped: Callable[[], None] | None = None
 
-    def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:
-        """Await the owner until `gen` is done."""
+    def wait(self, gen: PQGen[T], *args: Any, **kwargs: Any) -> T:
+        """Await the owner until `gen` is done; the rest is what this psycopg's `wait` takes."""
         try:
-            return await_in_greenlet(self.owner.wait(gen, interval, timeout))
+            return await_in_greenlet(self.owner.wait(gen, *args, **kwargs))
         finally:
             if self._when_dropped is not None:
                 self._when_dropped()

@@ -15,7 +15,10 @@ from django.db.backends.postgresql import base as postgresql
 from django.db.backends.postgresql import operations
 from django.db.utils import DatabaseErrorWrapper, load_backend
 from django.utils.connection import ConnectionProxy
+from psycopg import sql
+from psycopg.pq import TransactionStatus
 
+from .adapter import Adapter
 from .greenlets import is_inside
 
 
@@ -64,6 +67,7 @@ class GreenletDatabaseWrapper(DatabaseWrapper):
 
     pool: Any = None  # set by the maker; Django's own code takes from it and gives back
     has_ended = False  # the call or transaction: nobody would give back what is borrowed now
+    rollback_is_meant = False  # somebody has called `transaction.set_rollback(True)`
 
     def __init__(self, settings: Any, alias: str, helpers: Mapping[str, Any] | None = None) -> None:
         super().__init__(settings, alias)
@@ -124,6 +128,23 @@ class GreenletDatabaseWrapper(DatabaseWrapper):
             raise ProgrammingError("Cannot open a new connection in an atomic block.")
         with self.wrap_database_errors:
             self.connect()
+
+    def set_rollback(self, rollback: bool) -> None:
+        """Note that a rollback at the end of the block is wanted."""
+        super().set_rollback(rollback)
+        self.rollback_is_meant = rollback
+
+    def is_broken(self) -> bool:
+        """Whether a statement of the transaction failed, so that the server refuses all others."""
+        status = self.connection and self.connection.pgconn.transaction_status
+        return status in (TransactionStatus.INERROR, TransactionStatus.UNKNOWN)
+
+    def _configure_role(self, connection: Adapter) -> bool:
+        """Set the role; Django would quote it by the connection of the wrapper, which has none."""
+        role = self.settings_dict["OPTIONS"].get("assume_role")
+        if role:
+            connection.execute(sql.SQL("SET ROLE {}").format(sql.Literal(role)))
+        return bool(role)
 
     def create_cursor(self, name: str | None = None) -> Any:
         """Make a cursor; remember those with a portal on the server."""

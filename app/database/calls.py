@@ -12,7 +12,7 @@ from . import scope
 from .base import uses_greenlets
 from .greenlet_executor import GreenletExecutor
 from .scope import ConnectionScope, Executor, Keep
-from .threads import DjangoExecutor, ThreadExecutor, is_below_sync_code, opened_threads
+from .threads import DjangoExecutor, ThreadExecutor, opened_threads
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -60,7 +60,7 @@ async def executor_for(alias: str, keep: Keep = Keep.NOTHING) -> Executor:
 
     It serves `alias` and the databases that share its engine.
     """
-    if is_below_sync_code():
+    if scope.synchronous_caller() is not None:
         return DjangoExecutor(keep is Keep.TRANSACTIONS)
     if uses_greenlets(alias):
         return GreenletExecutor(keep)

@@ -20,7 +20,7 @@ from greenlet import getcurrent
 from . import debugging, scope
 from .base import GreenletDatabaseWrapper
 from .greenlets import CallGreenlet, Outside, run_in_greenlet
-from .pools import connectors
+from .pools import pools
 from .scope import ConnectionScope, Keep
 
 P = ParamSpec("P")
@@ -39,7 +39,7 @@ class GreenletExecutor:
         wrappers: dict[str, GreenletDatabaseWrapper] | None = None,
     ) -> None:
         self._keep = keep
-        self._wrappers = wrappers or {each.alias: each.wrapper() for each in connectors()}
+        self._wrappers = wrappers or {each.alias: each.wrapper() for each in pools()}
 
     def serves(self, alias: str) -> bool:
         """Whether `alias` is a database of our engine."""
@@ -104,12 +104,19 @@ class GreenletExecutor:
 class ReentrantExecutor(Executor):
     """What asgiref's `sync_to_async` finds in place of the thread that waits: the same call."""
 
-    def __init__(self, inner: ConnectionScope) -> None:
-        self._inner = inner
+    inner: ConnectionScope
+
+    def __init__(self, outer: Executor | None) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
+        # asgiref's own names, for what looks for the code that waits.
+        self._broken = False
+        self._old_executor = outer
 
     def submit(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        """Run `function` on the connections of the call."""
+        """Run `function` on the connections of the call; after its end, in a thread."""
+        if self._broken:
+            elsewhere = self._old_executor or SyncToAsync.single_thread_executor
+            return elsewhere.submit(function, *args, **kwargs)
         future: Future[T] = Future()
         task = asyncio.get_running_loop().create_task(self._run(future, function, args, kwargs))
         self._tasks.add(task)
@@ -118,6 +125,7 @@ class ReentrantExecutor(Executor):
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002
         """Cancel what nobody awaits any more."""
+        self._broken = True
         for task in self._tasks:
             task.cancel()
 
@@ -131,7 +139,7 @@ class ReentrantExecutor(Executor):
         if not future.set_running_or_notify_cancel():
             return
         try:
-            future.set_result(await self._inner.call(_keep_main_loop, function, args, kwargs))
+            future.set_result(await self.inner.call(_keep_main_loop, function, args, kwargs))
         except BaseException as error:
             future.set_exception(error)
             if isinstance(error, asyncio.CancelledError):
@@ -152,11 +160,10 @@ def _keep_main_loop(function: Callable[..., T], args: tuple[Any, ...], kwargs: d
 def await_within(call: CallGreenlet, awaitable: Awaitable[T]) -> T:
     """Await in mid-call; calls made meanwhile run on the connections of the call too."""
     outer: GreenletExecutor = call.executor
-    inner = ConnectionScope(outer.nested())
-    reentrant = ReentrantExecutor(inner)
     before = getattr(AsyncToSync.executors, "current", None)
+    AsyncToSync.executors.current = reentrant = ReentrantExecutor(before)
+    reentrant.inner = inner = ConnectionScope(outer.nested())
     scope.enter(inner)
-    AsyncToSync.executors.current = reentrant
     try:
         return call.suspend(Outside(awaitable))  # type: ignore[no-any-return]
     finally:

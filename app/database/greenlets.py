@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class CallGreenlet(greenlet):  # type: ignore[misc]  # greenlet has no types
-    """The greenlet of one call; its parent is whoever awaits that call."""
+    """The greenlet of one call; its parent is whoever drives the coroutine that awaits it."""
 
     is_abandoned = False  # the awaiting coroutine was closed: nobody can await any more
     executor: Any = None  # what the call runs on, for code that looks for it
@@ -50,8 +50,12 @@ async def run_in_greenlet(function: Callable[P, T], /, *args: P.args, **kwargs: 
                 value = await (result.awaitable if isinstance(result, Outside) else _step(result))
             except BaseException as error:
                 call.is_abandoned = isinstance(error, GeneratorExit)
+                call.parent = getcurrent()
                 result = call.throw(error)
             else:
+                # An eager task is driven by whoever starts it, which may be another call's
+                # greenlet, and from then on by the event loop.
+                call.parent = getcurrent()
                 result = call.switch(value)
     except Exception as failure:
         if task and task.cancelling() > requests:

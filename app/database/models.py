@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from functools import wraps
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.db import models, router
+from django.db.transaction import TransactionManagementError
 
 from .calls import call, connections_for
+from .scope import ConnectionScope, Executor
 
 M_co = TypeVar("M_co", bound=models.Model, covariant=True)
 
@@ -43,12 +45,16 @@ def await_in_related_managers(manager_class: Any) -> None:
 
     def init_subclass(cls: Any, /, **kwargs: Any) -> None:
         super(manager_class, cls).__init_subclass__(**kwargs)
-        for name in RELATED_MANAGER.split():
-            own = cls.__dict__.get(name)
-            if own is not None and own.__module__.startswith("django."):
-                setattr(cls, name, awaited(name, own))
+        _await_in(cls)
 
     manager_class.__init_subclass__ = classmethod(init_subclass)
+
+
+def _await_in(related_manager: Any) -> None:
+    for name in RELATED_MANAGER.split():
+        own = related_manager.__dict__.get(name)
+        if own is not None and own.__module__.startswith("django."):
+            setattr(related_manager, name, awaited(name, own))
 
 
 class RawQuerySet(models.query.RawQuerySet):  # type: ignore[type-arg]  # plain at run time
@@ -98,7 +104,7 @@ class QuerySet(models.QuerySet[M_co]):
                     for row in chunk:
                         yield row
             finally:
-                await place.call(rows.close)  # type: ignore[attr-defined]  # it is a generator
+                await _close(rows, place)
 
     def raw(
         self,
@@ -111,6 +117,16 @@ class QuerySet(models.QuerySet[M_co]):
         raw = super().raw(raw_query, params, translations, using)
         raw.__class__ = RawQuerySet
         return raw  # type: ignore[return-value]
+
+
+async def _close(rows: Any, place: ConnectionScope | Executor) -> None:
+    try:
+        await place.call(rows.close)
+    except TransactionManagementError:
+        # The iterator was forgotten, and its block is left before Python closes it.
+        if not isinstance(place, ConnectionScope) or place.is_open:
+            raise
+        await place.executor.call(rows.close)
 
 
 for _name in QUERYSET.split():
@@ -141,3 +157,31 @@ async def aprefetch_related_objects(
         first = model_instances[0]
         alias = first._state.db or router.db_for_read(type(first))
         await call(alias, models.prefetch_related_objects, model_instances, *related_lookups)
+
+
+def install() -> None:
+    """Let all models await as ours do: Django's, and anybody's that keep Django's managers.
+
+    Call it before there are tasks, in the `ready()` of an app. It gives the methods of this module
+    to Django's own `QuerySet`, `RawQuerySet`, `Model` and related managers, where databases of
+    other engines, too, are asked as `run` asks them.
+    """
+    for theirs, own, names in (
+        (models.QuerySet, QuerySet, f"{QUERYSET} __aiter__ aiterator"),
+        (models.Model, Model, MODEL),
+        (models.query.RawQuerySet, RawQuerySet, "__aiter__"),
+    ):
+        for name in names.split():
+            setattr(theirs, name, getattr(own, name))
+    for module in (models, models.query):
+        vars(module)["aprefetch_related_objects"] = aprefetch_related_objects
+    await_in_related_managers(models.manager.BaseManager)
+    for manager in _subclasses(models.manager.BaseManager):
+        _await_in(manager)
+
+
+def _subclasses(kind: type[Any]) -> Iterator[type[Any]]:
+    each: type[Any]
+    for each in kind.__subclasses__():
+        yield each
+        yield from _subclasses(each)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from time import monotonic
 from typing import Any
 
@@ -20,32 +20,54 @@ from .limiter import CapacityLimiter, Statistics
 _OPTIONS = {
     "min_size", "max_size", "timeout", "max_lifetime", "max_idle", "num_workers",
 }  # fmt: skip
-TRUSTED_SECONDS = 1.0
+DEFAULT_SIZE = 4  # as in psycopg's pool
+DEFAULT_TIMEOUT_SECONDS = 30.0
 # The pool's pauses between attempts double, up to minutes: after an outage, callers would run into
 # their deadlines. So it gives up soon, and begins anew for as long as somebody waits.
 RECONNECT_SECONDS = 0.25
 
 _open: dict[asyncio.AbstractEventLoop, dict[str, Pool]] = {}
+# What loops use outside of `open_pools`, and the generator that closes it when they end.
+_kept: dict[asyncio.AbstractEventLoop, tuple[dict[str, LoopPool], AsyncGenerator[None, None]]] = {}
 
 
-class Connector:
-    """Connects anew for each executor and closes after it: what there is outside `open_pools`."""
+class LoopPool:
+    """The connections to one database that an event loop keeps outside of `open_pools`.
+
+    Sized by Django's own `OPTIONS["pool"]`. There is nothing in the background: a caller connects
+    if none is idle, and hears at once why it cannot.
+    """
 
     def __init__(self, alias: str) -> None:
         self.alias = alias
         self.settings = connections.settings[alias]
-        self.options = self.settings["OPTIONS"].get("pool") or {}
+        options = self.settings["OPTIONS"].get("pool")
+        self.options: dict[str, Any] = options if isinstance(options, dict) else {}
         self._template = GreenletDatabaseWrapper(self.settings, alias)
         self._helpers = self._template.shared_helpers()
         self._connect_options: dict[str, Any] = self._template.get_connection_params()
         self._cursor_factory = self._connect_options.pop("cursor_factory")
         self._connect_options["autocommit"] = True
+        self._lent: set[Connection] = set()
+        self._idle: list[Connection] | None = []
+        # The pool's own queue costs a task for each who waits, until Python 3.12.
+        self._limiter = CapacityLimiter(
+            self.options.get("max_size") or self.options.get("min_size", DEFAULT_SIZE),
+            self.options.get("timeout", DEFAULT_TIMEOUT_SECONDS),
+            self.options.get("max_waiting", 0),
+        )
 
     def wrapper(self) -> GreenletDatabaseWrapper:
         """A database wrapper whose connection will come from here."""
         wrapper = GreenletDatabaseWrapper(self.settings, self.alias, self._helpers)
         wrapper.pool = self
         return wrapper
+
+    def close(self) -> None:
+        """Close all connections; one on which a statement runs, when that has ended."""
+        idle, self._idle = self._idle, None
+        for connection in (*(idle or ()), *self._lent):
+            connection.adapter.drop(lambda: None)
 
     async def _configure(self, connection: Connection) -> None:
         connection.adapter = Adapter(connection, self._cursor_factory)
@@ -67,64 +89,6 @@ class Connector:
 
     def getconn(self) -> Adapter:
         """Borrow a connection."""
-        adapter = await_in_greenlet(self._connect()).adapter
-        adapter._pool = self  # type: ignore[assignment]  # where `_close` gives it back
-        return adapter
-
-    def putconn(self, adapter: Adapter) -> None:
-        """Take a connection back."""
-        adapter.drop(lambda: None)
-
-
-class Pool(Connector):
-    """The pool of one database on one event loop, sized by Django's own `OPTIONS["pool"]`."""
-
-    def __init__(self, alias: str) -> None:
-        super().__init__(alias)
-        options = self.options if isinstance(self.options, dict) else {}
-        self._drained_at = 0.0
-        self._lent = 0
-        self._returning: set[asyncio.Task[None]] = set()
-        self.connections: AsyncConnectionPool[Connection] = AsyncConnectionPool(
-            connection_class=Connection,
-            kwargs=self._connect_options,
-            open=False,
-            configure=self._configure,
-            check=self._check if self.settings["CONN_HEALTH_CHECKS"] else None,
-            reconnect_failed=self._try_again,
-            reconnect_timeout=RECONNECT_SECONDS,
-            **{name: value for name, value in options.items() if name in _OPTIONS},
-        )
-        # The pool's own queue costs a task for each who waits, until Python 3.12.
-        self._limiter = CapacityLimiter(
-            self.connections.max_size, self.connections.timeout, options.get("max_waiting", 0)
-        )
-
-    async def _check(self, connection: Connection) -> None:
-        """Raise if the server has gone away; ask it only when there is reason to doubt.
-
-        A connection in use a moment ago, on which the server has not spoken, is taken as alive:
-        asking would double the latency of each query.
-        """
-        idle_seconds = monotonic() - connection.alive_at
-        if idle_seconds < TRUSTED_SECONDS and connection.is_silent():
-            return
-        try:
-            await connection.execute("")
-        except Exception:
-            # After a restart all are dead. The pool would find that out one by one, with a
-            # growing delay, so that a lone caller ran into its deadline.
-            if connection.created_at >= self._drained_at:
-                self._drained_at = monotonic()
-                await self.connections.drain()
-            raise
-
-    async def _try_again(self, pool: AsyncConnectionPool[Connection]) -> None:
-        if pool.get_stats().get("requests_waiting"):
-            await pool.check()  # which lets it grow
-
-    def getconn(self) -> Adapter:
-        """Borrow a connection."""
         try:
             connection = await_in_greenlet(self._borrow())
         except (TimeoutError, PoolTimeout) as error:
@@ -132,28 +96,21 @@ class Pool(Connector):
             raise PoolTimeout(self._why_none(seconds)) from error
         except asyncio.QueueFull as error:
             raise TooManyRequests(self._why_none()) from error
-        self._lent += 1
-        connection.adapter._pool = self  # type: ignore[assignment]
+        self._lent.add(connection)
+        connection.adapter._pool = self  # type: ignore[assignment]  # where `_close` gives it back
         return connection.adapter
 
     def putconn(self, adapter: Adapter) -> None:
         """Take a connection back."""
-        self._lent -= 1
         connection = adapter.owner
+        self._lent.discard(connection)
         connection.alive_at = monotonic()
         if connection.is_idle():
             self._put_back(connection)
         else:
             # Left in a transaction or in mid-statement. Cleaning up takes time in which a
-            # cancellation would lose the connection; the pool replaces a closed one.
+            # cancellation would lose the connection; a closed one is replaced.
             adapter.drop(lambda: self._put_back(connection))
-
-    def _put_back(self, connection: Connection) -> None:
-        # The pool may wait for its lock; a cancellation then would lose the connection.
-        try:
-            finish(self.connections.putconn(connection), self._returning)
-        finally:
-            self._limiter.release()
 
     async def _borrow(self) -> Connection:
         deadline = monotonic() + self._limiter.timeout_seconds
@@ -161,7 +118,7 @@ class Pool(Connector):
         cancelled = task.cancelling() if task else 0
         await self._limiter.acquire()
         try:
-            connection = await self.connections.getconn(deadline - monotonic())
+            connection = await self._take(deadline - monotonic())
         except BaseException:
             self._limiter.release()
             raise
@@ -172,16 +129,94 @@ class Pool(Connector):
             raise asyncio.CancelledError
         return connection
 
-    def _why_none(self, when: str = "") -> str:
-        now = self.statistics()
-        if self._lent < now.max_size:
-            why = f"{self._lent} are in use, no other could be opened: see the log of psycopg.pool"
+    async def _take(self, seconds: float) -> Connection:
+        """Return one that is idle, or a new one. Raises TimeoutError."""
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_trusted():
+                return connection
+            connection.pgconn.finish()
+        async with asyncio.timeout(seconds):
+            return await self._connect()
+
+    def _put_back(self, connection: Connection) -> None:
+        if self._idle is not None and not connection.closed:
+            self._idle.append(connection)
         else:
-            why = f"all {self._lent} are in use, {now.waiting} others wait"
+            connection.pgconn.finish()
+        self._limiter.release()
+
+    _hint = ""
+
+    def _why_none(self, when: str = "") -> str:
+        limiter = self._limiter
+        lent = len(self._lent)
+        if lent < limiter.size:
+            why = f"{lent} are in use, no other could be opened{self._hint}"
+        else:
+            why = f"all {lent} are in use, {limiter.waiting} others wait"
         return (
             f'No connection to the database "{self.alias}"{when}: {why}. '
             'OPTIONS["pool"] sets max_size, timeout and max_waiting.'
         )
+
+
+class Pool(LoopPool):
+    """psycopg's, opened by `open_pools`: it keeps connections ready, and replaces lost ones."""
+
+    def __init__(self, alias: str) -> None:
+        super().__init__(alias)
+        self._drained_at = 0.0
+        self._returning: set[asyncio.Task[None]] = set()
+        self.connections: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+            connection_class=Connection,
+            kwargs=self._connect_options,
+            open=False,
+            configure=self._configure,
+            check=self._check if self.settings["CONN_HEALTH_CHECKS"] else None,
+            reconnect_failed=self._try_again,
+            reconnect_timeout=RECONNECT_SECONDS,
+            **{name: value for name, value in self.options.items() if name in _OPTIONS},
+        )
+
+    _hint = ": see the log of psycopg.pool"
+
+    async def _take(self, seconds: float) -> Connection:
+        return await self.connections.getconn(seconds)
+
+    def _put_back(self, connection: Connection) -> None:
+        # The pool may wait for its lock; a cancellation then would lose the connection.
+        try:
+            finish(self.connections.putconn(connection), self._returning)
+        finally:
+            self._limiter.release()
+
+    async def _check(self, connection: Connection) -> None:
+        """Raise if the server has gone away; ask it only when there is reason to doubt.
+
+        A connection in use a moment ago, on which the server has not spoken, is taken as alive:
+        asking would double the latency of each query. A server that does not answer is given up
+        while the caller still has time for another connection.
+        """
+        if connection.is_trusted():
+            return
+        loop = asyncio.get_running_loop()
+        given_up = loop.call_later(self._limiter.timeout_seconds / 2, connection.hang_up)
+        try:
+            await connection.execute("")
+        except Exception:
+            # After a restart all are dead. The pool would find that out one by one, with a
+            # growing delay, so that a lone caller ran into its deadline.
+            if connection.created_at >= self._drained_at:
+                self._drained_at = monotonic()
+                await self.connections.drain()
+            raise
+        finally:
+            given_up.cancel()
+
+    async def _try_again(self, pool: AsyncConnectionPool[Connection]) -> None:
+        if pool.get_stats().get("requests_waiting"):
+            await pool.check()  # which lets it grow
 
     def statistics(self) -> Statistics:
         """How the pool stands now, and what it counted since it was opened."""
@@ -206,25 +241,48 @@ class Pool(Connector):
 async def open_pools() -> AsyncIterator[None]:
     """Within the block, the async ORM of this event loop borrows from a pool per database."""
     loop = asyncio.get_running_loop()
-    pools = {alias: Pool(alias) for alias in connections if uses_greenlets(alias)}
+    opened = {alias: Pool(alias) for alias in connections if uses_greenlets(alias)}
     async with AsyncExitStack() as stack:
-        for pool in pools.values():
+        for pool in opened.values():
             await stack.enter_async_context(pool.connections)
-        _open[loop] = pools
+        _open[loop] = opened
         try:
             yield
         finally:
             del _open[loop]
 
 
-def connectors() -> Iterable[Connector]:
+def pools() -> Iterable[LoopPool]:
     """Where the connections of the running event loop come from, one for each database."""
-    pools = _open.get(asyncio.get_running_loop())
-    return (
-        pools.values()
-        if pools
-        else [Connector(alias) for alias in connections if uses_greenlets(alias)]
-    )
+    loop = asyncio.get_running_loop()
+    if loop in _open:
+        return _open[loop].values()
+    if loop not in _kept:
+        _close_pools(lambda each: each.is_closed())
+        kept = {alias: LoopPool(alias) for alias in connections if uses_greenlets(alias)}
+        _kept[loop] = kept, _until_the_end(loop)
+    return _kept[loop][0].values()
+
+
+def _until_the_end(loop: asyncio.AbstractEventLoop) -> AsyncGenerator[None, None]:
+    """Return a begun generator. `asyncio.run` ends those that it finds, and so closes the pools."""
+
+    async def close_at_the_end() -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            _close_pools(lambda each: each is loop)
+
+    generator = close_at_the_end()
+    with suppress(StopIteration):
+        generator.asend(None).send(None)
+    return generator
+
+
+def _close_pools(of: Callable[[asyncio.AbstractEventLoop], bool]) -> None:
+    for loop in [each for each in _kept if of(each)]:
+        for pool in _kept.pop(loop)[0].values():
+            pool.close()
 
 
 def pool_statistics() -> list[Statistics]:

@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from enum import Enum, auto
 from typing import Any, Protocol, TypeVar
 
+from asgiref.sync import AsyncToSync
 from django.db.transaction import TransactionManagementError
 
 T = TypeVar("T")
@@ -42,6 +43,18 @@ class Executor(Protocol):
         """Give everything back; what is not committed is rolled back."""
 
 
+def synchronous_caller() -> Any:
+    """What stands for the synchronous code that waits for the caller in `async_to_sync`, or None.
+
+    Django runs the ORM in the thread of that code, so that it sees its transaction. Tasks that
+    outlive the code are not below it any more.
+    """
+    executor = getattr(AsyncToSync.executors, "current", None)
+    while executor is not None and getattr(executor, "_broken", False):
+        executor = getattr(executor, "_old_executor", None)
+    return executor
+
+
 class ConnectionScope:
     """One `async with atomic()` block, known to its task and to the tasks started in it.
 
@@ -54,12 +67,31 @@ class ConnectionScope:
         self.outer = outer  # of the same transaction
         self.parent: ConnectionScope | None = None  # of the same context
         self.is_open = True
+        self._loop = asyncio.get_running_loop()
+        self._synchronous_caller = synchronous_caller()
         self._lock = asyncio.Lock()
+
+    def takes(self, alias: str) -> bool:
+        """Whether calls on `alias` belong here, if they are made now.
+
+        Not those of another event loop, nor those below synchronous code that was called in the
+        block: it has a thread, with connections of its own.
+        """
+        return (
+            self.is_open
+            and self.executor.serves(alias)
+            and self._loop is asyncio.get_running_loop()
+            and self._synchronous_caller is synchronous_caller()
+        )
 
     def has_lost_its_transaction(self) -> bool:
         """Whether a block around this one was left before it, by another task."""
         outer = self.outer
         return outer is not None and (not outer.is_open or outer.has_lost_its_transaction())
+
+    def end(self) -> None:
+        """Take no more calls."""
+        self.is_open = False
 
     def check(self) -> None:
         """Raise unless the transaction goes on."""
@@ -113,7 +145,7 @@ _innermost: ContextVar[ConnectionScope | None] = ContextVar(
 def current(alias: str) -> ConnectionScope | None:
     """The innermost scope around the caller, still open, where calls on `alias` belong."""
     scope = _innermost.get()
-    while scope is not None and not (scope.is_open and scope.executor.serves(alias)):
+    while scope is not None and not scope.takes(alias):
         scope = scope.parent
     if scope is not None:
         scope.check()
@@ -137,6 +169,7 @@ def restore(scope: ConnectionScope | None) -> None:
 
 
 def leave(scope: ConnectionScope) -> None:
-    """End `scope`: calls of this context belong where they did before."""
-    scope.is_open = False
-    _innermost.set(scope.parent)
+    """End `scope`: calls of this context, if it entered it, belong where they did before."""
+    scope.end()
+    if _innermost.get() is scope:
+        _innermost.set(scope.parent)

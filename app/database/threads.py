@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager
 from typing import Any, TypeVar
 
-from asgiref.sync import AsyncToSync, sync_to_async
+from asgiref.sync import sync_to_async
 from django.db import OperationalError, connections
 from django.db.transaction import TransactionManagementError
 
@@ -20,7 +20,6 @@ from . import scope
 from .base import uses_greenlets
 from .debugging import Debugging
 from .limiter import CapacityLimiter, Statistics
-from .scope import ConnectionScope
 
 T = TypeVar("T")
 
@@ -193,14 +192,6 @@ def can_use_threads() -> bool:
 _transactions: dict[asyncio.AbstractEventLoop, DjangoExecutor] = {}
 
 
-def is_below_sync_code() -> bool:
-    """Whether synchronous code waits for the caller, in `async_to_sync`.
-
-    Django runs the ORM in the thread of that code, so that it sees its transaction.
-    """
-    return getattr(AsyncToSync.executors, "current", None) is not None
-
-
 class DjangoExecutor:
     """The connections of the thread that asgiref keeps for this context.
 
@@ -222,10 +213,11 @@ class DjangoExecutor:
     async def call(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """Run `function` in the thread, which a cancellation does not stop."""
         loop = asyncio.get_running_loop()
-        while (other := _transactions.get(loop, self)) is not self and not is_below_sync_code():
-            await other.ended()
-        if self._is_transaction:
-            _transactions[loop] = self
+        if scope.synchronous_caller() is None:  # whose thread nobody else uses
+            while (other := _transactions.get(loop, self)) is not self:
+                await other.ended()
+            if self._is_transaction:
+                _transactions[loop] = self
         outer = scope.innermost()
         try:
             run = sync_to_async(run_in_this_thread)
@@ -257,11 +249,6 @@ def run_in_this_thread(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> T:
-    """Call `function`; async code that it calls by `async_to_sync` comes back to this thread."""
-    inner = ConnectionScope(DjangoExecutor())
-    scope.enter(inner)
-    try:
-        with debugging.shared():
-            return function(*args, **kwargs)
-    finally:
-        scope.leave(inner)
+    """Call `function`, with its queries where the caller looks for them."""
+    with debugging.shared():
+        return function(*args, **kwargs)

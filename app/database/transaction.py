@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sys
 from collections.abc import Callable
 from functools import wraps
-from inspect import iscoroutinefunction
-from types import TracebackType
+from inspect import CO_ASYNC_GENERATOR, isasyncgenfunction, iscoroutinefunction
+from types import FrameType, TracebackType
 from typing import Any, TypeVar, overload
 
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from . import debugging, scope
+from .base import GreenletDatabaseWrapper
 from .calls import executor_for
 from .scope import ConnectionScope, Executor, Keep
 
@@ -30,20 +33,32 @@ class AtomicBlock(ConnectionScope):
         wrapper: BaseDatabaseWrapper,
     ) -> None:
         super().__init__(executor, outer)
-        self.atomic = atomic
-        self.outer_wrapper = debugging.initialized().get(atomic.alias)
-        self._sharing = debugging.shared(self.outer_wrapper, wrapper)
+        self.alias = atomic.alias
+        self.task = asyncio.current_task()
+        self.inner: AtomicBlock | None = None  # which holds this one's lock
+        if isinstance(outer, AtomicBlock):
+            outer.inner = self
+        self._wrapper = wrapper
+        self._outer_wrapper = debugging.initialized().get(self.alias)
+        self._sharing = debugging.shared(self._outer_wrapper, wrapper)
         self._sharing.__enter__()
-        connections[atomic.alias] = wrapper  # so that transaction.on_commit() finds it
+        connections[self.alias] = wrapper  # so that transaction.on_commit() finds it
+
+    def must_be_left_later(self) -> bool:
+        """Whether this very task is still in a block inside of this one."""
+        return self.inner is not None and self.inner.task is asyncio.current_task()
 
     async def close(self) -> None:
         """Let what is around this block go on."""
         scope.leave(self)
         self._sharing.__exit__(None, None, None)
-        if self.outer_wrapper is not None:
-            connections[self.atomic.alias] = self.outer_wrapper
-        else:
-            del connections[self.atomic.alias]
+        if debugging.initialized().get(self.alias) is self._wrapper:
+            if self._outer_wrapper is not None:
+                connections[self.alias] = self._outer_wrapper
+            else:
+                del connections[self.alias]
+        if isinstance(self.outer, AtomicBlock):
+            self.outer.inner = None
         await _release(self.executor, self.outer)
 
 
@@ -51,8 +66,13 @@ class Atomic(transaction.Atomic):
     """Django's `atomic`, also for `async with` and as a decorator of coroutine functions.
 
     What the block awaits, and the tasks that it starts, run in the transaction. Savepoints,
-    `durable`, `on_commit` and the rest are Django's own.
+    `durable`, `on_commit` and the rest are Django's own. Where Django rolls back without a word,
+    because an error was caught inside the block, `async with` raises `TransactionManagementError`.
     """
+
+    def __init__(self, using: str | None, savepoint: bool, durable: bool) -> None:
+        super().__init__(using, savepoint, durable)
+        self._blocks: list[AtomicBlock] = []
 
     @property
     def alias(self) -> str:
@@ -60,6 +80,7 @@ class Atomic(transaction.Atomic):
         return self.using or DEFAULT_DB_ALIAS
 
     async def __aenter__(self) -> None:
+        _refuse_generators(sys._getframe().f_back)
         outer = scope.current(self.alias)
         if outer is None:
             executor = await executor_for(self.alias, keep=Keep.TRANSACTIONS)
@@ -71,14 +92,18 @@ class Atomic(transaction.Atomic):
         except BaseException:
             await _release(executor, outer)
             raise
-        scope.enter(AtomicBlock(self, executor, outer, wrapper))
+        block = AtomicBlock(self, executor, outer, wrapper)
+        self._blocks.append(block)
+        scope.enter(block)
 
     async def _begin(self, executor: Executor) -> BaseDatabaseWrapper:
         begun: list[BaseDatabaseWrapper] = []
 
         def begin() -> None:
             self.__enter__()
-            begun.append(connections[self.alias])
+            wrapper: Any = connections[self.alias]
+            wrapper.rollback_exc = None
+            begun.append(wrapper)
 
         try:
             await executor.call(begin)
@@ -95,8 +120,10 @@ class Atomic(transaction.Atomic):
         traceback: TracebackType | None,
     ) -> None:
         block = scope.innermost()
-        if not isinstance(block, AtomicBlock) or block.atomic is not self:
-            raise RuntimeError("An atomic() block must be left in the task that entered it.")
+        if block not in self._blocks or not isinstance(block, AtomicBlock):
+            await self._leave_elsewhere(error)
+            return
+        self._blocks.remove(block)
         try:
             await block.acquire()
         except (asyncio.CancelledError, transaction.TransactionManagementError) as failure:
@@ -104,10 +131,54 @@ class Atomic(transaction.Atomic):
             await self._give_up(block, failure)
             raise
         try:
-            await block.executor.call(self.__exit__, error_type, error, traceback)
+            await block.executor.call(self._end, block, error_type, error, traceback)
         finally:
             block.release()
             await block.close()
+
+    def _end(
+        self,
+        block: AtomicBlock,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        connection: Any = connections[self.alias]
+        if error_type is None and _has_failed(connection):
+            failure = transaction.TransactionManagementError(
+                "A statement in this atomic() block failed or was cancelled, and the block went "
+                "on: all of it was rolled back. To go on after an error, catch it around an "
+                "atomic() block of its own, which is a savepoint."
+            )
+            self.__exit__(type(failure), failure, None)
+            raise failure from connection.rollback_exc
+        if block.outer is None:
+            # The first to run after COMMIT: tasks that the next ones start are outside.
+            connection.run_on_commit.insert(0, (set(), block.end, False))
+        self.__exit__(error_type, error, traceback)
+
+    async def _leave_elsewhere(self, error: BaseException | None) -> None:
+        """End the block that another context entered, or that still has one inside of it."""
+        if not self._blocks:
+            raise transaction.TransactionManagementError(
+                "This atomic() block has ended: it was left before, from another task or context."
+            )
+        block = self._blocks.pop()
+        failure = error or RuntimeError(
+            "An atomic() block must be left in the task and context that entered it, and after the "
+            "blocks inside of it: what was awaited meanwhile was not all in its transaction. It "
+            "was rolled back. Enter it without wait_for() or create_task()."
+        )
+        if not block.must_be_left_later():
+            try:
+                await block.acquire()
+            except (asyncio.CancelledError, transaction.TransactionManagementError):
+                pass
+            else:
+                block.release()
+        await self._give_up(block, failure)
+        if error is None:
+            raise failure
 
     async def _give_up(self, block: AtomicBlock, failure: BaseException) -> None:
         try:
@@ -122,6 +193,8 @@ class Atomic(transaction.Atomic):
 
     def __call__(self, function: F) -> F:
         """Decorate `function`, so that each of its calls is a block of its own."""
+        if isasyncgenfunction(function):
+            raise TypeError(f"{function.__qualname__} yields; {_WITHOUT_YIELD}")
         if not iscoroutinefunction(function):
             return super().__call__(function)
 
@@ -131,6 +204,38 @@ class Atomic(transaction.Atomic):
                 return await function(*args, **kwargs)
 
         return call  # type: ignore[return-value]
+
+
+def _has_failed(connection: Any) -> bool:
+    """Whether the transaction is lost, though nobody asked for it by `set_rollback`."""
+    if connection.closed_in_transaction:
+        return True
+    if isinstance(connection, GreenletDatabaseWrapper):
+        return connection.is_broken() and not connection.rollback_is_meant
+    return connection.needs_rollback and connection.rollback_exc is not None
+
+
+_WITHOUT_YIELD = (
+    "atomic() cannot be used in an async generator: what the loop over it awaits would run in its "
+    "transaction, and be lost when the loop is left early. Put the block into a coroutine, or make "
+    "the generator an @asynccontextmanager."
+)
+
+
+def _refuse_generators(frame: FrameType | None) -> None:
+    """Raise if the block is entered by an async generator that is no context manager."""
+    while frame is not None:
+        if frame.f_code.co_flags & CO_ASYNC_GENERATOR:
+            frame = frame.f_back
+            if frame is None or not _is_in_contextlib(frame):
+                raise transaction.TransactionManagementError(_WITHOUT_YIELD)
+        elif not _is_in_contextlib(frame) and frame.f_code.co_name != "__aenter__":
+            return
+        frame = frame.f_back
+
+
+def _is_in_contextlib(frame: FrameType) -> bool:
+    return frame.f_globals.get("__name__") == contextlib.__name__
 
 
 async def _release(executor: Executor, outer: ConnectionScope | None) -> None:

@@ -1,6 +1,10 @@
 """A library in the chosen database, and the package opened on the test's event loop."""
 
-from collections.abc import AsyncIterator, Iterator
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from textwrap import dedent
 
 import pytest
 import pytest_asyncio
@@ -47,3 +51,47 @@ async def open_database(library: Author) -> AsyncIterator[None]:
 def author(library: Author, open_database: None) -> Author:
     """The author of the library, in an opened database."""
     return library
+
+
+Script = Callable[[str], list[str]]
+
+_PRELUDE = """
+from asyncio import create_task, gather, run, sleep, timeout
+from time import monotonic
+
+import django
+from django.conf import settings
+
+import settings as project
+
+settings.DATABASES["default"] = project.database({url!r})
+django.setup()
+
+from django.contrib.auth.models import Group, Permission, User
+from django.db import connection
+
+from app.database.models import install
+from app.database.transaction import atomic
+from tests.database.library.models import Author, Book
+"""
+
+
+@pytest.fixture
+def script(database_url: str) -> Script:
+    """A function that runs Python in a process without any lifespan, and returns what it prints."""
+
+    prelude = _PRELUDE.format(url=database_url)
+
+    def execute(code: str) -> list[str]:
+        done = subprocess.run(
+            [sys.executable, "-W", "error::ResourceWarning", "-c", prelude + dedent(code)],
+            env=os.environ | {"DJANGO_SETTINGS_MODULE": "tests.settings", "PGAPPNAME": "script"},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout.splitlines()
+
+    return execute

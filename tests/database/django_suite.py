@@ -106,30 +106,6 @@ def has(url: str, table: str, column: str, name: str) -> bool:
     return row is not None and row[0] > 0
 
 
-def await_everywhere() -> None:
-    """Give Django's own models and managers our `a…` methods, which its async tests then use."""
-    from django.db import models
-    from django.db.models import query
-    from django.db.models.manager import BaseManager
-
-    from app.database import models as ours
-
-    for name in ours.QUERYSET.split():
-        setattr(models.QuerySet, name, getattr(ours.QuerySet, name))
-    for name in ours.MODEL.split():
-        setattr(models.Model, name, getattr(ours.Model, name))
-    for name in ("__aiter__", "aiterator"):
-        setattr(models.QuerySet, name, getattr(ours.QuerySet, name))
-    replacements: list[tuple[Any, Any, str]] = [
-        (query.RawQuerySet, ours.RawQuerySet, "__aiter__"),
-        (query, ours, "aprefetch_related_objects"),
-        (models, ours, "aprefetch_related_objects"),
-    ]
-    for theirs, mine, name in replacements:
-        setattr(theirs, name, getattr(mine, name))
-    ours.await_in_related_managers(BaseManager)
-
-
 def in_greenlets(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function` in one call of a greenlet, on one connection for each database."""
     from app.database.greenlet_executor import GreenletExecutor
@@ -163,7 +139,9 @@ def run_engine(engine: str, url: str, checkout: Path, labels: list[str]) -> dict
 
     labels, state = runtests.setup_run_tests(1, "", "", labels)
     if engine == "greenlets":
-        await_everywhere()
+        from app.database.models import install
+
+        install()
     from django.db.backends.postgresql.features import DatabaseFeatures
     from django.test.runner import DiscoverRunner
 

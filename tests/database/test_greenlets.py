@@ -177,3 +177,24 @@ def test_waiting_elsewhere_is_refused() -> None:
 async def test_waiting_on_the_loop_is_refused() -> None:
     with pytest.raises(SynchronousOnlyOperation, match="only inside"):
         await_in_greenlet(later("never"))
+
+
+async def test_another_may_drive_a_call_than_the_one_that_began_it() -> None:
+    """As with `eager_task_factory`: a task begins in the greenlet of the call that starts it."""
+    ready = asyncio.get_running_loop().create_future()
+    child = run_in_greenlet(lambda: await_in_greenlet(ready))
+
+    def begin() -> str:
+        child.send(None)
+        return await_in_greenlet(later("outer"))
+
+    async def drive() -> str:
+        ready.set_result("inner")
+        with pytest.raises(StopIteration) as end:
+            child.send(None)
+        return str(end.value.value)
+
+    outer = asyncio.create_task(run_in_greenlet(begin))
+    await asyncio.sleep(0)
+    assert await drive() == "inner"
+    assert await outer == "outer"

@@ -2,25 +2,38 @@
 
 import asyncio
 import gc
+import os
 import random
+import signal
+import sys
 import threading
 from collections.abc import Callable, Coroutine, Generator, Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from itertools import count
 from time import monotonic
 from typing import Any
 
 import psycopg
 import pytest
-from django.db import OperationalError, ProgrammingError, connection, connections, transaction
+from asgiref.sync import sync_to_async
+from django.db import (
+    IntegrityError,
+    OperationalError,
+    ProgrammingError,
+    connection,
+    connections,
+    transaction,
+)
+from django.db.models.signals import post_save
 from django.db.transaction import TransactionManagementError
 
-from app.database import pools, scope
+from app.database import adapter, scope
 from app.database.base import GreenletDatabaseWrapper
 from app.database.calls import run
 from app.database.lifespan import opened, statistics
 from app.database.limiter import Statistics
 from app.database.transaction import atomic
+from tests.database.conftest import Script
 from tests.database.library.models import Author, Book
 from tests.postgresql import PostgreSQL
 
@@ -437,7 +450,7 @@ async def test_long_idle_connections_are_asked(
     await Book.objects.acount()
     await Book.objects.acount()
     assert asked == []
-    monkeypatch.setattr(pools, "TRUSTED_SECONDS", 0)
+    monkeypatch.setattr(adapter, "TRUSTED_SECONDS", 0)
     await Book.objects.acount()
     assert asked == [""]
 
@@ -463,11 +476,159 @@ async def test_all_is_closed_at_the_end(library: Author) -> None:
     assert await run(_count, f"SELECT count(*) FROM pg_stat_activity WHERE pid IN ({listed})") == 0
 
 
-async def test_before_the_lifespan_connections_are_closed_after_use(library: Author) -> None:
-    pids = {await run(_count, "SELECT pg_backend_pid()") for _ in range(3)}
+async def test_tasks_that_a_hook_starts_are_outside(author: Author) -> None:
+    tasks: list[asyncio.Task[int]] = []
+    async with atomic():
+        transaction.on_commit(lambda: tasks.append(asyncio.ensure_future(acount())))
+        transaction.on_commit(lambda: sleep(0.01))  # while the task begins
+    assert await tasks[0] == 1
+
+
+async def acount() -> int:
+    """A coroutine, where the methods of managers only return one."""
+    return await Author.objects.acount()
+
+
+async def test_tasks_that_outlive_a_receiver_are_outside(author: Author) -> None:
+    tasks: list[asyncio.Task[object]] = []
+    may_go_on = asyncio.Event()
+
+    async def receive(**_: object) -> None:
+        tasks.append(asyncio.create_task(work()))
+
+    async def work() -> tuple[int, int, int]:
+        await may_go_on.wait()
+        async with atomic():
+            inside = await Author.objects.acount()
+        return inside, await run(Author.objects.count), await sync_to_async(lambda: 7)()
+
+    post_save.connect(receive, sender=Author)
+    try:
+        await Author.objects.acreate(name="Octavia")
+    finally:
+        post_save.disconnect(receive, sender=Author)
+    may_go_on.set()
+    assert await tasks[0] == (2, 2, 7)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="Python 3.12 has brought eager tasks")
+async def test_eager_tasks(author: Author) -> None:
+    def begin() -> int:
+        tasks.append(asyncio.create_task(acount()))
+        return Author.objects.count()
+
+    tasks: list[asyncio.Task[int]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined]
+    try:
+        assert await asyncio.gather(*(run(begin) for _ in range(20))) == [1] * 20
+        assert await asyncio.gather(*tasks) == [1] * 20
+        async with atomic():
+            await Author.objects.acreate(name="Octavia")
+            assert await asyncio.gather(*(acount() for _ in range(20))) == [2] * 20
+            transaction.on_commit(lambda: tasks.append(asyncio.create_task(acount())))
+    finally:
+        loop.set_task_factory(None)
+    assert await tasks[-1] == 2
+    await until_whole()
+
+
+async def test_a_cancelled_statement_that_a_block_swallows_is_told(author: Author) -> None:
+    with pytest.raises(TransactionManagementError, match="failed or was cancelled"):
+        async with atomic():
+            await Author.objects.acreate(name="Nobody")
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await run(sleep, 60)
+    assert await Author.objects.acount() == 1
+    await until_whole()
+
+
+async def test_a_rollback_may_be_wanted_after_an_error(author: Author) -> None:
+    async with atomic():
+        with suppress(IntegrityError):
+            await Author.objects.acreate(name="Ursula")
+        transaction.set_rollback(True)
+    assert await Author.objects.acount() == 1
+
+
+async def test_a_server_that_hangs_is_given_up(
+    library: Author, pool_options: Sizes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool_options.update(timeout=1)
+    monkeypatch.setattr(adapter, "TRUSTED_SECONDS", 0)
+    async with opened():
+        pid = await run(_count, "SELECT pg_backend_pid()")
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            async with asyncio.timeout(0.95):  # by another connection
+                assert await Book.objects.acount() == 3
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+
+async def test_another_role_is_assumed(
+    library: Author, pool_options: Sizes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = connections.settings["default"]["OPTIONS"]
+    monkeypatch.setitem(options, "assume_role", "pg_read_all_data")
+    assert await run(_read, "SELECT current_user") == "pg_read_all_data"
+    async with opened():
+        assert await run(_read, "SELECT current_user") == "pg_read_all_data"
+        assert await Book.objects.acount() == 3
+
+
+def _read(query: str) -> str:
+    with connection.cursor() as cursor:
+        cursor.execute(query)
+        return str(cursor.fetchone()[0])
+
+
+async def test_without_a_lifespan_a_loop_has_a_pool_of_its_own(
+    library: Author, pool_options: Sizes
+) -> None:
+    pool_options.update(max_size=3)
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(run(_count, "SELECT pg_backend_pid()")) for _ in range(300)]
+    pids = {task.result() for task in tasks}
     assert len(pids) == 3
-    listed = ", ".join(map(str, pids))
-    assert await run(_count, f"SELECT count(*) FROM pg_stat_activity WHERE pid IN ({listed})") == 0
+    assert await run(_count, "SELECT pg_backend_pid()") in pids
+
+
+@pytest.mark.parametrize(
+    "under_way",
+    [
+        "pass",
+        "await anext(Book.objects.aiterator(chunk_size=1))",
+        "task = create_task(count()); await sleep(0)",
+        "await create_task(atomic().__aenter__())",
+    ],
+)
+def test_a_plain_script_leaves_nothing_open(
+    library: Author, script: Script, under_way: str
+) -> None:
+    assert script(f"""
+        async def count():
+            return await Book.objects.acount()
+
+        async def main():
+            print(sum(await gather(*(count() for _ in range(300)))))
+            {under_way}
+
+        def others():
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "SELECT count(*) FROM pg_stat_activity "
+                    "WHERE application_name = 'script' AND pid != pg_backend_pid()"
+                )
+                return cursor.fetchone()[0]
+
+        run(main())
+        end = monotonic() + 5
+        while others() and monotonic() < end:
+            pass
+        print(others())
+    """) == ["900", "0"]
 
 
 async def test_a_server_that_is_down_is_named(

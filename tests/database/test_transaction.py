@@ -1,8 +1,13 @@
 """`async with atomic()`: the same promises on either database."""
 
 import asyncio
+import gc
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync, sync_to_async
 from django.core.exceptions import SynchronousOnlyOperation
 from django.db import IntegrityError, connection, transaction
 from django.db.transaction import TransactionManagementError
@@ -307,12 +312,30 @@ async def test_a_block_that_cannot_begin_leaves_nothing_behind(author: Author) -
     assert await names() == ["Ursula"]
 
 
-async def test_blocks_are_left_where_they_were_entered(author: Author) -> None:
+async def test_a_block_that_another_task_entered_is_rolled_back(author: Author) -> None:
+    for _ in range(10):  # more than there are connections
+        stack = AsyncExitStack()
+        await asyncio.create_task(stack.enter_async_context(atomic()))
+        with pytest.raises(RuntimeError, match="left in the task and context that entered it"):
+            await stack.aclose()
+    assert await names() == ["Ursula"]
+
+
+async def test_a_block_that_another_task_entered_passes_on_what_was_raised(author: Author) -> None:
+    with pytest.raises(ExpectedError):
+        async with AsyncExitStack() as stack:
+            await asyncio.create_task(stack.enter_async_context(atomic()))
+            raise ExpectedError
+    assert await names() == ["Ursula"]
+
+
+async def test_a_block_that_another_task_leaves_is_rolled_back(author: Author) -> None:
     block = atomic()
     has_begun, may_end = asyncio.Event(), asyncio.Event()
 
     async def work() -> None:
         async with block:
+            await Author.objects.acreate(name="Nobody")
             has_begun.set()
             await may_end.wait()
 
@@ -321,4 +344,164 @@ async def test_blocks_are_left_where_they_were_entered(author: Author) -> None:
     with pytest.raises(RuntimeError, match="left in the task"):
         await block.__aexit__(None, None, None)
     may_end.set()
-    await task
+    with pytest.raises(TransactionManagementError, match="has ended"):
+        await task
+    assert await names() == ["Ursula"]
+
+
+async def test_blocks_that_are_left_in_the_wrong_order_are_rolled_back(author: Author) -> None:
+    outer, inner = AsyncExitStack(), AsyncExitStack()
+    await outer.enter_async_context(atomic())
+    await inner.enter_async_context(atomic())
+    await Author.objects.acreate(name="Nobody")
+    async with asyncio.timeout(5):  # at once, not when somebody's patience ends
+        with pytest.raises(RuntimeError, match="after the blocks inside of it"):
+            await outer.aclose()
+        with pytest.raises(TransactionManagementError, match="has ended"):
+            await inner.aclose()
+    assert await names() == ["Ursula"]
+    async with atomic():
+        await Author.objects.acreate(name="Octavia")
+    assert await names() == ["Ursula", "Octavia"]
+
+
+async def test_blocks_of_tasks_in_other_threads_are_their_own(author: Author) -> None:
+    async with atomic():
+        await Author.objects.acreate(name="Nobody yet")
+        assert await asyncio.to_thread(asyncio.run, Author.objects.acount()) == 1
+        assert await Author.objects.acount() == 2
+
+
+class UnitOfWork:
+    """A context manager of a project's own."""
+
+    async def __aenter__(self) -> None:
+        self._block = atomic()
+        await self._block.__aenter__()
+
+    async def __aexit__(self, *error: Any) -> None:
+        await self._block.__aexit__(*error)
+
+
+async def plain_generator() -> AsyncIterator[None]:
+    """Yields in a block."""
+    async with atomic():
+        yield
+
+
+async def generator_with_stack() -> AsyncIterator[None]:
+    """Yields in a block that it entered by way of the standard library."""
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(atomic())
+        yield
+
+
+async def generator_with_class() -> AsyncIterator[None]:
+    """Yields in a block that it entered by way of a class."""
+    async with UnitOfWork():
+        yield
+
+
+async def generator_with_manager() -> AsyncIterator[None]:
+    """Yields in a block that it entered by way of a generator that may."""
+    async with asynccontextmanager(plain_generator)():
+        yield
+
+
+@pytest.mark.parametrize(
+    "generate",
+    [plain_generator, generator_with_stack, generator_with_class, generator_with_manager],
+)
+async def test_generators_cannot_enter_blocks(
+    author: Author, generate: Callable[[], AsyncIterator[None]]
+) -> None:
+    with pytest.raises(TransactionManagementError, match="async generator"):
+        async for _ in generate():
+            break
+    await Author.objects.acreate(name="Octavia")
+    assert await names() == ["Ursula", "Octavia"]
+
+
+async def test_context_managers_and_coroutines_can_enter_blocks(author: Author) -> None:
+    async def create(name: str) -> None:
+        async with UnitOfWork():
+            await Author.objects.acreate(name=name)
+
+    async def generate() -> AsyncIterator[None]:
+        await create("Octavia")
+        yield
+
+    async for _ in generate():
+        pass
+    with pytest.raises(ExpectedError):
+        async with asynccontextmanager(plain_generator)():
+            await create("Nobody")
+            raise ExpectedError
+    assert await names() == ["Ursula", "Octavia"]
+
+
+def test_generators_cannot_be_decorated() -> None:
+    with pytest.raises(TypeError, match="plain_generator yields"):
+        atomic(plain_generator)
+
+
+async def test_errors_that_a_block_swallows_are_raised_at_its_end(author: Author) -> None:
+    with pytest.raises(TransactionManagementError, match="rolled back") as failure:
+        async with atomic():
+            await Author.objects.acreate(name="Nobody")
+            with suppress(IntegrityError):
+                await Author.objects.acreate(name="Ursula")
+    assert isinstance(failure.value.__cause__, IntegrityError)
+    assert await names() == ["Ursula"]
+
+
+async def test_errors_that_a_savepoint_swallows_are_raised_at_its_end(author: Author) -> None:
+    async with atomic():
+        await Author.objects.acreate(name="Octavia")
+        with pytest.raises(TransactionManagementError, match="rolled back"):
+            async with atomic():
+                await Author.objects.acreate(name="Nobody")
+                with suppress(IntegrityError):
+                    await Author.objects.acreate(name="Ursula")
+    assert await names() == ["Ursula", "Octavia"]
+
+
+async def test_errors_that_a_savepoint_has_undone_are_none(author: Author) -> None:
+    async with atomic():
+        await Author.objects.acreate(name="Octavia")
+        with suppress(IntegrityError):
+            async with atomic():
+                await Author.objects.acreate(name="Ursula")
+        assert (await Author.objects.aget_or_create(name="Ursula"))[1] is False
+    assert await names() == ["Ursula", "Octavia"]
+
+
+async def test_iterators_may_be_forgotten_at_the_end(
+    author: Author, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with atomic():
+        async for _ in Book.objects.aiterator(chunk_size=1):
+            break
+    gc.collect()
+    for _ in range(5):
+        await asyncio.sleep(0.01)
+    assert caplog.records == []
+    assert await names() == ["Ursula"]
+
+
+@pytest.mark.only("postgresql")  # where two can write at once
+async def test_code_in_threads_sees_its_own_transaction(author: Author) -> None:
+    def work() -> int:
+        try:
+            with transaction.atomic():
+                Author.objects.create(name="Nobody")
+                counted = async_to_sync(acount_elsewhere)()
+                transaction.set_rollback(True)
+                return counted
+        finally:
+            connection.close()
+
+    async with atomic():
+        await Author.objects.abulk_create([Author(name="Octavia"), Author(name="Stanislaw")])
+        assert await sync_to_async(work)() == 2  # Ursula and Nobody
+    assert await names() == ["Ursula", "Octavia", "Stanislaw"]
