@@ -44,6 +44,11 @@ class Viewer:
         return f'"username":"{self.username}"'.encode()
 
 
+def identity(viewer: Viewer | None) -> tuple[str, str]:
+    """The address, and the line of a request's head, by which a server knows who asks, if any."""
+    return (viewer.address, viewer.cookie) if viewer else ("/graphql/", "")
+
+
 def users(number: int) -> range:
     """The keys of the first `number` viewers' users."""
     return range(FIRST_USER, FIRST_USER + number)

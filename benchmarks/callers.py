@@ -54,16 +54,14 @@ async def ours() -> AsyncIterator[Ask]:
 @asynccontextmanager
 async def async_backend() -> AsyncIterator[Ask]:
     """The `alast()` of django-async-backend; each call gives its connection back to the pool."""
+    from django.contrib.auth import models as auth
     from django.db import models
     from django_async_backend.db import async_connections
     from django_async_backend.db.models.base import AsyncModelMixin
 
-    class User(AsyncModelMixin, models.Model):  # noqa: DJ008
-        username = models.CharField(max_length=150)
-        email = models.EmailField()
-
+    class User(AsyncModelMixin, auth.User):
         class Meta:
-            app_label, db_table, managed = "asynchronous", "auth_user", False
+            app_label, proxy = "asynchronous", True
 
     class Order(AsyncModelMixin, models.Model):  # noqa: DJ008
         date = models.DateField()

@@ -151,14 +151,28 @@ class PostgreSQLDatabase:
             finally:
                 connection.execute("DROP TRIGGER announce ON orders_order")
 
-    def statements(self) -> Statements:
-        """Count what the log has got since the last call."""
+    def columns(self, *tables: str) -> set[str]:
+        """The columns of these tables, as they are named in a SELECT."""
+        with psycopg.connect(self.writer_url) as connection:
+            found = connection.execute(
+                "SELECT table_name, column_name FROM information_schema.columns "
+                "WHERE table_name = ANY(%s)",
+                [list(tables)],
+            )
+            return {f'"{table}"."{column}"' for table, column in found}
+
+    def logged(self) -> list[bytes]:
+        """The statements that servers have sent since this or `statements` was called last."""
         with self._server.log.open("rb") as log:
             log.seek(self._offset)
             text = log.read()
         whole = text.rfind(b"\n") + 1
         self._offset += whole
-        found = re.findall(rb"LOG:  (?:statement|execute [^:]*): ((?:[^\n]|\n\t)*)", text[:whole])
+        return re.findall(rb"LOG:  (?:statement|execute [^:]*): ((?:[^\n]|\n\t)*)", text[:whole])
+
+    def statements(self) -> Statements:
+        """Count what the log has got since the last call."""
+        found = self.logged()
         self._statements = Statements(
             self._statements.all + len(found),
             self._statements.on_orders + sum(b"orders_order" in each for each in found),

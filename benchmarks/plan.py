@@ -18,10 +18,12 @@ from benchmarks.database import (
     databases,
 )
 from benchmarks.delivery import Load
+from benchmarks.queries import QUERIES, VIEWER_QUERIES
+from benchmarks.queries import Found as Queried
 from benchmarks.results import Results, Situation
 from benchmarks.scale import Deliveries, Scale
 from benchmarks.subscribers import ClientError
-from benchmarks.viewing import OWN, ViewerLoad
+from benchmarks.viewing import BACK, OWN, ViewerLoad
 from benchmarks.writer import Writer, writer
 
 HELD_MS: Final = 1000.0
@@ -157,7 +159,9 @@ class Run:
 
     def _ask_orm(self, arm: str, latency: int) -> str:
         pace = 0.0
-        for callers, figures in orm.measure(arm, self._sockets[latency], self._scale.orm_seconds):
+        for callers, figures in orm.measure(
+            arm, self._postgresql, self._sockets[latency], self._scale.orm_seconds
+        ):
             case: Situation = {"arm": arm, "latency_ms": latency, "callers": callers}
             self.results.add("orm", case, figures)
             pace = figures["queries_a_second"]
@@ -165,14 +169,19 @@ class Run:
 
     def _queries(self) -> Iterator[Step]:
         for arm in self._scale.query_arms:
-            yield f"queries over HTTP: {arm.title}", partial(self._query, arm)
+            measure = partial(queries.measure, arm)
+            yield f"queries over HTTP: {arm.title}", partial(self._query, QUERIES, arm, measure)
+        for arm in self._scale.viewer_query_arms:
+            measure = partial(queries.measure_viewers, arm)
+            label = f"viewers' queries over HTTP: {arm.title}"
+            yield label, partial(self._query, VIEWER_QUERIES, arm, measure)
 
-    def _query(self, arm: Arm) -> str:
+    def _query(self, section: str, arm: Arm, measure: Callable[..., Iterator[Queried]]) -> str:
         scale, pace = self._scale, 0.0
-        for case, figures in queries.measure(
-            arm, self._postgresql, scale.query_clients, scale.query_seconds, self._folder
+        for case, figures in measure(
+            self._postgresql, scale.query_clients, scale.query_seconds, self._folder
         ):
-            self.results.add("queries", {"arm": arm.name, **case}, figures)
+            self.results.add(section, {"arm": arm.name, **case}, figures)
             pace = figures["requests_a_second"]
         return f"{pace:.0f} requests a second"
 
@@ -210,6 +219,8 @@ def _in_short(section: str, case: Situation, figures: Mapping[str, float | None]
     if section == OWN:
         pace, cost = case["changes_a_second"], figures["change_ms"]
         return f"{cost:.1f} ms a change at {pace:g} a second"
+    if section == BACK:
+        return f"{figures['back_seconds']:.1f} s for all to come back"
     if "longest_probe_ms" in figures:
         return f"{figures['longest_probe_ms']:.0f} ms for a query meanwhile"
     if figures["lost"]:

@@ -4,9 +4,11 @@ import json
 import select
 import socket
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from benchmarks.accounts import Viewer, identity
 from benchmarks.subscribers import ClientError
 
 QUERY: Final = (
@@ -18,6 +20,9 @@ _RECEIVE_BYTES: Final = 262144
 @dataclass(slots=True)
 class _Requester:
     socket: socket.socket
+    request: bytes
+    mark: bytes
+    """What each answer contains: the name of the viewer who asks."""
     buffer: bytes = b""
     missing: int = -1
     sent_at: float = 0.0
@@ -32,26 +37,30 @@ class Answers:
     seconds: float
 
 
-def ask(port: int, clients: int, orders: int, seconds: float) -> Answers:
-    """Let `clients` ask for `orders` orders for a while. Raises ClientError for a wrong answer."""
-    body = json.dumps({"query": QUERY, "variables": {"first": orders}}).encode()
-    request = (
-        f"POST /graphql/ HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAccept: application/json\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    ).encode() + body
+def ask(
+    port: int, clients: int, orders: int, seconds: float, viewers: Sequence[Viewer] = ()
+) -> Answers:
+    """Let `clients` ask for `orders` orders for a while. Raises ClientError for a wrong answer.
+
+    If `viewers` are given, each client is one of them, and gets an order of theirs.
+    """
+    newcomers = iter(viewers)
     poll = select.epoll()
     requesters: dict[int, _Requester] = {}
     for _ in range(clients):
         connection = socket.create_connection(("127.0.0.1", port), timeout=30)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        requesters[connection.fileno()] = _Requester(connection)
+        viewer = next(newcomers, None)
+        mark = viewer.username.encode() if viewer else b""
+        requester = _Requester(connection, _request(port, orders, viewer), mark)
+        requesters[connection.fileno()] = requester
         poll.register(connection.fileno(), select.EPOLLIN)
     latencies: list[float] = []
     began = time.monotonic()
     try:
         for each in requesters.values():
             each.sent_at = time.monotonic()
-            each.socket.sendall(request)
+            each.socket.sendall(each.request)
         while (now := time.monotonic()) < began + seconds:
             for number, _ in poll.poll(0.05):
                 requester = requesters[number]
@@ -59,7 +68,7 @@ def ask(port: int, clients: int, orders: int, seconds: float) -> Answers:
                     now = time.monotonic()
                     latencies.append(now - requester.sent_at)
                     requester.sent_at = now
-                    requester.socket.sendall(request)
+                    requester.socket.sendall(requester.request)
         if not latencies:
             raise ClientError(f"No answer came within {seconds} s.")
         return Answers(sorted(latencies), now - began)
@@ -67,6 +76,16 @@ def ask(port: int, clients: int, orders: int, seconds: float) -> Answers:
         poll.close()
         for each in requesters.values():
             each.socket.close()
+
+
+def _request(port: int, orders: int, viewer: Viewer | None) -> bytes:
+    address, cookie = identity(viewer)
+    body = json.dumps({"query": QUERY, "variables": {"first": orders}}).encode()
+    head = (
+        f"POST {address} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAccept: application/json\r\n"
+        f"{cookie}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
 
 
 def _take(requester: _Requester, orders: int) -> bool:
@@ -81,7 +100,8 @@ def _take(requester: _Requester, orders: int) -> bool:
         requester.missing = end + _content_length(requester.buffer[:end])
     if len(requester.buffer) < requester.missing:
         return False
-    if requester.buffer.count(b'"state"') != orders or b'"errors"' in requester.buffer:
+    count, is_own = requester.buffer.count(b'"state"'), requester.mark in requester.buffer
+    if count != orders or not is_own or b'"errors"' in requester.buffer:
         raise ClientError(f"Expected {orders} orders, but this came: {requester.buffer[:600]!r}")
     requester.buffer, requester.missing = b"", -1
     return True

@@ -13,9 +13,11 @@ from benchmarks.arms import (
     MERCURIUS,
     OURS,
     POLLING,
+    POSTGRAPHILE_TOPICS,
     PUBLISHED,
     SEED,
     STRAWBERRY,
+    STRAWBERRY_TOPICS,
     VIEWER_ARMS,
     Arm,
 )
@@ -54,6 +56,7 @@ class Scale:
     viewings: tuple[Viewing, ...]
     query_clients: tuple[int, ...]
     query_arms: tuple[Arm, ...]
+    viewer_query_arms: tuple[Arm, ...]
     query_seconds: float
     orm_arms: tuple[str, ...]
     orm_latencies_ms: tuple[int, ...]
@@ -92,13 +95,14 @@ FULL: Final = Scale(
         Viewing(ViewerLoad(1000)),
         # To connect so many takes a minute.
         Viewing(
-            ViewerLoad(10_000, paces=(100,), shared_changes=1),
+            ViewerLoad(10_000, paces=(100,), shared_changes=1, do_come_back=False),
             (OURS, GRAPHQL_WS_TOPICS),
             max_rounds=1,
         ),
     ),
     query_clients=(1, 10, 100),
     query_arms=(OURS, POLLING, STRAWBERRY),
+    viewer_query_arms=(OURS, GRAPHQL_WS_TOPICS, STRAWBERRY_TOPICS, POSTGRAPHILE_TOPICS),
     query_seconds=1.0,
     orm_arms=tuple(orm.arms()),
     orm_latencies_ms=orm.LATENCIES_MS,
@@ -120,8 +124,9 @@ QUICK: Final = Scale(
     viewings=(Viewing(ViewerLoad(50, paces=(10,), seconds=1, shared_changes=1, idle_seconds=0.5)),),
     query_clients=(10,),
     query_arms=(OURS, POLLING),
+    viewer_query_arms=(OURS, GRAPHQL_WS_TOPICS),
     query_seconds=0.3,
-    orm_arms=("django_alast", "ours"),
+    orm_arms=tuple(orm.arms()),
     orm_latencies_ms=(0,),
     orm_seconds=0.3,
     writers=(8,),

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Self
 
-from benchmarks.accounts import Viewer
+from benchmarks.accounts import Viewer, identity
 
 QUERY: Final = "{ getOrder { date state user { username email } } }"
 
@@ -154,7 +154,7 @@ class Subscribers:
 
     def _handshake(self, viewer: Viewer | None) -> bytes:
         host, port = self._address
-        address, cookie = (viewer.address, viewer.cookie) if viewer else ("/graphql/", "")
+        address, cookie = identity(viewer)
         return (
             f"GET {address} HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\n"
             f"Connection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n{cookie}"

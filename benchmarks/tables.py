@@ -6,9 +6,10 @@ from typing import Final
 from benchmarks import writers
 from benchmarks.arms import ARMS, Arm
 from benchmarks.orm import ARMS as ORM_ARMS
+from benchmarks.queries import QUERIES, VIEWER_QUERIES
 from benchmarks.results import Record, Results
 from benchmarks.titles import TITLES, arm_title, in_order
-from benchmarks.viewer_tables import own_changes, shared_changes
+from benchmarks.viewer_tables import own_changes, shared_changes, viewers
 from benchmarks.wording import NONE, middle, number, spread, table
 
 DATABASES: Final = {"postgresql": "PostgreSQL", "sqlite": "SQLite"}
@@ -21,10 +22,12 @@ def tables(results: Results) -> str:
         _subscribers,
         _changes,
         _distinct,
+        viewers,
         own_changes,
         shared_changes,
         _orm,
         _queries,
+        _viewer_queries,
         _writers,
     )
     return "\n\n".join(part for section in sections for part in section(results))
@@ -216,7 +219,7 @@ def orm_paces(records: Sequence[Record]) -> str:
 
 
 def _queries(results: Results) -> Iterator[str]:
-    records = list(results.of("queries"))
+    records = list(results.of(QUERIES))
     if not records:
         return
     yield "## Queries over HTTP"
@@ -224,11 +227,30 @@ def _queries(results: Results) -> Iterator[str]:
     for orders in sorted({int(record.case["orders"]) for record in records}):
         chosen = [record for record in records if record.case["orders"] == orders]
         yield f"{orders} {'order' if orders == 1 else 'orders'} a request, by number of clients:"
-        yield _grid(chosen, "clients", lambda record: spread(record, "requests_a_second"))
-        yield "Their 99th percentile of the latency, in ms:"
-        yield _grid(chosen, "clients", lambda record: middle(record, "p99_ms"))
-        yield "Server CPU for each request, in µs:"
-        yield _grid(chosen, "clients", lambda record: spread(record, "request_us"))
+        yield from _query_grids(chosen)
+
+
+def _viewer_queries(results: Results) -> Iterator[str]:
+    records = list(results.of(VIEWER_QUERIES))
+    if not records:
+        return
+    yield "## Queries over HTTP of viewers who have signed in"
+    yield (
+        "Each client is a viewer, and asks for the newest order of their own. Here a request "
+        "comes with the cookie of a session, while the other arms believe who its address says "
+        "it is. Requests a second, by number of clients:"
+    )
+    yield from _query_grids(records)
+
+
+def _query_grids(records: Sequence[Record]) -> Iterator[str]:
+    yield _grid(records, "clients", lambda record: spread(record, "requests_a_second"))
+    yield "The median of the latency, and its 99th percentile, in ms:"
+    yield _grid(
+        records, "clients", lambda each: f"{middle(each, 'p50_ms')}, {middle(each, 'p99_ms')}"
+    )
+    yield "Server CPU for each request, in µs:"
+    yield _grid(records, "clients", lambda record: spread(record, "request_us"))
 
 
 def _writers(results: Results) -> Iterator[str]:

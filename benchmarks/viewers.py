@@ -6,12 +6,12 @@ import time
 import urllib.request
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from typing import Final
 
+from benchmarks import coming_back
 from benchmarks.accounts import Viewer, users
 from benchmarks.arms import OURS, Arm
 from benchmarks.database import PostgreSQLDatabase
@@ -21,6 +21,7 @@ from benchmarks.results import Situation
 from benchmarks.servers import Server
 from benchmarks.subscribers import Subscribers
 from benchmarks.viewing import (
+    BACK,
     OWN,
     SHARED,
     Found,
@@ -43,10 +44,9 @@ def measure(
 ) -> Iterator[Found]:
     """Run the arm's server under the load: each situation when it has been measured.
 
-    Ends at the first that the arm cannot carry.
+    After the first that the arm cannot carry comes only what happens after a restart.
     """
-    with ExitStack() as running:
-        running.enter_context(database.announcing(arm.announces))
+    with database.announcing(arm.announces):
         database.reset_for(users(load.viewers))
         changing.begin()
         settings = {
@@ -54,9 +54,12 @@ def measure(
             "METRICS": "true",
             "PROMETHEUS_MULTIPROC_DIR": str(folder / f"{arm.name}-metrics"),
         }
-        log = folder / f"{arm.name}-viewers.log"
-        server = running.enter_context(Server(arm, database, log, settings))
-        yield from _Measurement(arm, server, database, changing, load).run()
+        with Server(arm, database, folder / f"{arm.name}-viewers.log", settings) as server:
+            yield from _Measurement(arm, server, database, changing, load).run()
+        if load.do_come_back:
+            with Server(arm, database, folder / f"{arm.name}-back.log", settings) as server:
+                found = coming_back.measure(arm, server, database, load.viewers)
+            yield BACK, {"arm": arm.name, "viewers": load.viewers}, asdict(found)
 
 
 class _Measurement:
@@ -74,7 +77,7 @@ class _Measurement:
         self._changing, self._load = changing, load
         self._viewers = [Viewer(user) for user in users(load.viewers)]
         self._random = random.Random(load.viewers)
-        self._connect_us = self._idle_share = 0.0
+        self._connect_us = self._memory_kb = self._idle_share = 0.0
         self._sign_in_ms: float | None = None
 
     def run(self) -> Iterator[Found]:
@@ -107,7 +110,7 @@ class _Measurement:
         time.sleep(self._arm.settle_seconds)
 
     def _connect(self, crowd: Subscribers) -> None:
-        meter = self._meter()
+        memory, meter = self._server.memory_bytes(), self._meter()
         crowd.connect(len(self._viewers), 20 + len(self._viewers) / 50)
         self._connect_us = meter.read().cpu_seconds / len(self._viewers) * 1e6
         crowd.listen(1)  # What connecting has left to be collected does not count.
@@ -115,6 +118,8 @@ class _Measurement:
         crowd.listen(self._load.idle_seconds)
         idle = meter.read()
         self._idle_share = idle.cpu_seconds / idle.seconds
+        memory = self._server.memory_bytes() - memory
+        self._memory_kb = memory / len(self._viewers) / 1024
         if self._arm is OURS:  # the only one that looks who is still signed in
             self._sign_in_ms = self._sign_in(crowd)
 
@@ -157,6 +162,7 @@ class _Measurement:
         found, surplus = _compare(crowd, changes)
         return OwnChanges(
             connect_us=self._connect_us,
+            memory_kb=self._memory_kb,
             idle_share=self._idle_share,
             sign_in_ms=self._sign_in_ms,
             change_ms=used.cpu_seconds / number * 1e3,

@@ -9,6 +9,8 @@ OWN: Final = "viewers"
 """The section of the results for changes that concern one viewer."""
 SHARED: Final = "viewers at once"
 """And for changes that concern all."""
+BACK: Final = "viewers back"
+"""And for viewers who come back to a server that has been restarted."""
 
 Found = tuple[str, Situation, dict[str, float | None]]
 """A section of the results, a situation in it, and its figures."""
@@ -26,6 +28,8 @@ class ViewerLoad:
     shared_changes: int = 2
     """How many changes concern all, besides one while somebody queries over HTTP."""
     idle_seconds: float = 3.0
+    do_come_back: bool = True
+    """Whether all connect at once after a restart, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,7 @@ class OwnChanges:
     """What changes cost that concern one viewer each; METHOD.md explains each figure."""
 
     connect_us: float
+    memory_kb: float
     idle_share: float
     sign_in_ms: float | None
     change_ms: float
@@ -64,3 +69,13 @@ class SharedChanges:
     queries_a_viewer: float | None
     to_others: int
     lost: int
+
+
+@dataclass(frozen=True, slots=True)
+class ComingBack:
+    """What it costs that all viewers connect at once to a server that has been restarted."""
+
+    back_seconds: float
+    """From the first handshake until all have their first result."""
+    back_us: float
+    """The processor time that the server takes for each."""

@@ -1,5 +1,7 @@
 """A database of the chosen kind, and a real server on it."""
 
+import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache, partial
@@ -87,6 +89,18 @@ def django_db_setup(django_db_setup: None) -> Iterator[None]:
     """Before the database is dropped, close the connection of asgiref's one thread."""
     yield
     SyncToAsync.single_thread_executor.submit(connections.close_all).result()
+
+
+@pytest.fixture(scope="session")
+def pgbouncer() -> str:
+    """The path of PgBouncer. In CI it must be there."""
+    program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
+    if program is None:
+        reason = "PgBouncer is needed: apt-get install pgbouncer"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return program
 
 
 @pytest.fixture(scope="session")

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import conclusions, report, tables, targets
+from benchmarks import conclusions, orm, report, tables, targets
+from benchmarks.queries import VIEWER_QUERIES
 from benchmarks.results import FILE, Record, Results, Situation
-from benchmarks.viewing import OWN, SHARED
+from benchmarks.viewing import BACK, OWN, SHARED
 from benchmarks.wording import number, ratio, ratio_spread, spread
 
 pytestmark = pytest.mark.once
@@ -79,21 +80,29 @@ def viewers() -> Results:
     for arm, cost in (("ours", 2.0), ("graphql-ws-topics", 3.0)):
         for pace in (10, 100):
             case: Situation = {"arm": arm, "viewers": 1000, "changes_a_second": pace}
-            figures = dict.fromkeys(
-                ("connect_us", "net_change_ms", "p50_ms", "p99_ms", "to_others", "lost"), 0.0
-            )
-            found.add(OWN, case, figures | {"idle_share": 0.015, "change_ms": cost * pace})
+            figures = dict.fromkeys(("net_change_ms", "p50_ms", "p99_ms", "to_others", "lost"), 0.0)
+            each = {"connect_us": 1100.0, "memory_kb": 50.0, "idle_share": 0.015}
+            found.add(OWN, case, figures | each | {"change_ms": cost * pace})
         found.add(
             SHARED,
             {"arm": arm, "viewers": 1000},
             {"last_ms": 400.0, "viewer_us": cost * 100, "lost": 0.0},
         )
+        back = {"back_seconds": cost, "back_us": 1200.0}
+        found.add(BACK, {"arm": arm, "viewers": 1000}, back)
+        query = {"requests_a_second": 600.0, "request_us": 1400.0, "p50_ms": 16.0, "p99_ms": 25.0}
+        found.add(VIEWER_QUERIES, {"arm": arm, "orders": 1, "clients": 10}, query)
     return found
 
 
 def test_viewers_who_see_only_their_own_have_tables(viewers: Results) -> None:
-    """One for changes that concern one of them, and one for changes that concern all."""
+    """For what one of them costs, and for changes that concern one of them, and all."""
     text = tables.tables(viewers)
+    assert "## A viewer who has signed in" in text
+    row = "1,100 (1,100 to 1,100) | 50 | 1.5 | - | 2 (2 to 2) | 1,200 |"
+    assert text.count(f"| **this project** | {row}") == 1, "once, whatever the pace"
+    assert "## Queries over HTTP of viewers who have signed in" in text
+    assert "| **this project** | 16, 25 |" in text
     assert "## A change that concerns one viewer" in text
     assert "| **this project** | 100 | 200 (200 to 200) |" in text
     assert "## A change that concerns all viewers at once" in text
@@ -115,6 +124,26 @@ def test_message_to_somebody_else_misses_the_target(viewers: Results) -> None:
     """It would be somebody's secret."""
     assert "| 0 to others, 0 lost | yes |" in targets.targets(viewers)
     case: Situation = {"arm": "ours", "viewers": 10_000, "changes_a_second": 100}
-    figures: dict[str, float | None] = {"net_change_ms": 1.0, "p99_ms": 9.0}
+    figures: dict[str, float | None] = {"connect_us": 9.0, "net_change_ms": 1.0, "p99_ms": 9.0}
     viewers.add(OWN, case, figures | {"to_others": 1, "lost": 0})
     assert "| 1 to others, 0 lost | **no** |" in targets.targets(viewers)
+
+
+def test_targets_say_what_a_viewer_may_cost(viewers: Results) -> None:
+    """To connect, to be kept, to come back, and to query over HTTP."""
+    text = targets.targets(viewers)
+    assert "to connect one, with the first result | 1.1 ms | yes |" in text
+    assert "45 KB of memory for each | 50 | **no** |" in text
+    assert "all have their result within 3 s | 2 s | yes |" in text
+    assert "at most 1.3 ms of CPU | 1.4 ms | **no** |" in text
+
+
+def test_orm_arm_that_loads_other_columns_is_refused() -> None:
+    """What loads fewer has less to do."""
+    query = b'SELECT "orders_order"."id", "auth_user"."id" FROM "orders_order" INNER JOIN ...'
+    columns = {'"orders_order"."id"', '"auth_user"."id"'}
+    orm.require_columns("ours", [b"BEGIN", query], columns)
+    with pytest.raises(RuntimeError, match=r'it differs in "auth_user"."email"\.'):
+        orm.require_columns("ours", [query], columns | {'"auth_user"."email"'})
+    with pytest.raises(RuntimeError, match="has read no order"):
+        orm.require_columns("ours", [b"BEGIN"], columns)

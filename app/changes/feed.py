@@ -95,9 +95,9 @@ class Watch:
 
     async def __anext__(self) -> None:
         self._waiter.end_turn()
-        await self._waiter.changed.wait()
+        await self._waiter.wait()
         await self._waiter.begin_turn()
-        self._waiter.changed.clear()
+        self._waiter.is_due = False
         for queryset in self._querysets:
             # Who iterates over the very queryset that was named would get the first rows for ever.
             queryset._result_cache = None
@@ -110,15 +110,34 @@ class Watch:
 
 
 class Waiter:
-    """What the index holds of a watch, so that it does not keep the watch itself."""
+    """What the index holds of a watch, so that it does not keep the watch itself.
 
-    __slots__ = ("_timer", "_turns", "changed")
+    There are very many, and an `asyncio.Event` for each would be most of their memory.
+    """
+
+    __slots__ = ("_changed", "_timer", "_turns", "is_due")
 
     def __init__(self, turns: asyncio.Semaphore) -> None:
-        self.changed = asyncio.Event()
-        self.changed.set()
+        self.is_due = True
+        """Whether something has changed that nobody has looked at yet."""
+        self._changed: asyncio.Future[None] | None = None
         self._turns = turns
         self._timer: asyncio.TimerHandle | None = None
+
+    def wake(self) -> None:
+        """Tell the watch of a change."""
+        self.is_due = True
+        if self._changed is not None and not self._changed.done():
+            self._changed.set_result(None)
+
+    async def wait(self) -> None:
+        """Wait until there is a change to look at."""
+        if not self.is_due:
+            self._changed = asyncio.get_running_loop().create_future()
+            try:
+                await self._changed
+            finally:
+                self._changed = None
 
     async def begin_turn(self) -> None:
         """Wait until one of the places for those at work is free."""
@@ -192,7 +211,7 @@ class Feed:
         """Wake whom the changes concern; all, if None."""
         woken = self.waiters if changes is None else self._concerned(changes)
         for waiter in woken:
-            waiter.changed.set()
+            waiter.wake()
         self.wakes += len(woken)
         for observer in self.observers:
             observer(changes)

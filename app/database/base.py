@@ -41,6 +41,8 @@ class DatabaseWrapper(postgresql.DatabaseWrapper):
 
         def _close(self) -> None: ...
 
+        def _savepoint_rollback(self, sid: str) -> None: ...
+
         def _set_autocommit(self, autocommit: bool) -> None: ...
 
 
@@ -133,6 +135,10 @@ class GreenletDatabaseWrapper(DatabaseWrapper):
         """Note that a rollback at the end of the block is wanted."""
         super().set_rollback(rollback)
         self.rollback_is_meant = rollback
+
+    def _savepoint_rollback(self, sid: str) -> None:
+        super()._savepoint_rollback(sid)
+        self.rollback_is_meant = False  # it has been done
 
     def is_broken(self) -> bool:
         """Whether a statement of the transaction failed, so that the server refuses all others."""

@@ -9,12 +9,14 @@ placeholders stand. What is not understood is compiled by Django, as ever.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from django.db.backends.postgresql import compiler
 from django.db.models import lookups
-from django.db.models.expressions import Col
+from django.db.models.constants import LOOKUP_SEP
+from django.db.models.expressions import Col, Ref, Value
 from django.db.models.fields import related_lookups
 from django.db.models.fields.related import ForeignObject
 from django.db.models.fields.reverse_related import ForeignObjectRel
@@ -116,6 +118,8 @@ class SQLCompiler(compiler.SQLCompiler):
 
     shapes: dict[Hashable, Compiled | None] = {}
     """By shape; None for one that Django compiles. The one used last is at the end."""
+    shapes_of_objects: dict[Hashable, Compiled | None] = {}
+    """Those with annotations, known by their ids: many may be made for one query only."""
 
     def as_sql(
         self, with_limits: bool = True, with_col_aliases: bool = False
@@ -127,13 +131,14 @@ class SQLCompiler(compiler.SQLCompiler):
         parameters: list[Any] = []
         try:
             shape = (self.using, self.elide_empty, _shape(self, parameters))
-            is_new = shape not in self.shapes
+            shapes = self.shapes_of_objects if _has_objects(self.query) else self.shapes
+            is_new = shape not in shapes
         except Exception:
             # Unknown, or what no key can be made of, or what Django tells in its own way.
             return super().as_sql()
         if is_new:
-            return self._compile(shape, parameters)
-        compiled = self.shapes[shape] = self.shapes.pop(shape, None)
+            return self._compile(shapes, shape, parameters)
+        compiled = shapes[shape] = shapes.pop(shape, None)
         if compiled is None:
             return super().as_sql()
         for name, value in zip(_RESULTS, compiled.results, strict=True):
@@ -141,18 +146,36 @@ class SQLCompiler(compiler.SQLCompiler):
         self.query.get_initial_alias()  # as compiling does
         return compiled.sql, (*compiled.first, *parameters)
 
-    def _compile(self, shape: Hashable, parameters: list[Any]) -> tuple[str, tuple[Any, ...]]:
+    def get_order_by(self) -> Any:
+        """Return what Django makes of the ordering, and note it."""
+        self.ordering: list[Any] = super().get_order_by()
+        return self.ordering
+
+    def _compile(
+        self, shapes: dict[Hashable, Compiled | None], shape: Hashable, parameters: list[Any]
+    ) -> tuple[str, tuple[Any, ...]]:
         sql, found = super().as_sql()
         results = tuple(getattr(self, name) for name in _RESULTS)
         count = len(found) - len(parameters)
         first, last = found[:count], found[count:]
         compiled = Compiled(sql, tuple(first), results, tuple(self.query.annotations.values()))
-        while len(self.shapes) >= MAX_SHAPES:
-            self.shapes.pop(next(iter(self.shapes)), None)
+        # Another thread may use them at this moment.
+        with suppress(RuntimeError, StopIteration):
+            while len(shapes) >= MAX_SHAPES:
+                shapes.pop(next(iter(shapes)), None)
         # Where other parameters follow, or in another order, it is left to Django from now on.
-        is_known = _are_equal(last, parameters) and not any(map(_is_restricted, self._joins()))
-        self.shapes[shape] = compiled if is_known else None
+        is_known = _are_equal(last, parameters) and not self._has_expressions()
+        shapes[shape] = compiled if is_known else None
         return sql, found
+
+    def _has_expressions(self) -> bool:
+        """Whether joins, or the ordering, hold conditions or expressions of their own.
+
+        They may have parameters, which follow those of the conditions, or write what holds for the
+        moment only, such as the time zone.
+        """
+        ordered_by = [type(each.expression) for each, _ in self.ordering]
+        return any(map(_is_restricted, self._joins())) or not {Col, Ref}.issuperset(ordered_by)
 
     def _joins(self) -> Iterator[Any]:
         for table in self.query.alias_map.values():
@@ -172,6 +195,8 @@ def _shape(compiler: SQLCompiler, parameters: list[Any]) -> Hashable:
     ordering = (*query.order_by, *(query.model._meta.ordering or ()))
     if not all(type(each) is str for each in ordering):
         raise Unknown
+    if any(LOOKUP_SEP in each for each in query.distinct_fields):
+        raise Unknown  # perhaps a transformation
     return (
         query.model,
         ordering,
@@ -189,11 +214,11 @@ def _shape(compiler: SQLCompiler, parameters: list[Any]) -> Hashable:
 
 def _tables(query: Any) -> Iterator[Hashable]:
     for alias, table in query.alias_map.items():
-        count = query.alias_refcount[alias]
+        is_used = query.alias_refcount[alias] > 0  # else it is left out of FROM
         if type(table) is BaseTable:
-            yield alias, count, table.table_name
+            yield alias, is_used, table.table_name
         elif type(table) is Join and table.filtered_relation is None:
-            yield alias, count, table.identity, table.join_type, table.nullable
+            yield alias, is_used, table.identity, table.join_type, table.nullable
         else:
             raise Unknown
 
@@ -216,9 +241,23 @@ def _annotations(annotations: dict[str, Any]) -> Hashable:
 def _annotation(expression: Any) -> Hashable:
     if type(expression) is Col:
         return _column(expression)
+    if _is_plain_value(expression):
+        return type(expression.value), expression.value
     if expression.contains_aggregate or expression.contains_over_clause:
         raise Unknown
     return id(expression)
+
+
+def _is_plain_value(expression: Any) -> bool:
+    """Whether it is `Value(1)`, say, as `exists()` makes them anew, without a field of its own."""
+    arguments, options = getattr(expression, "_constructor_args", ((), {}))
+    return type(expression) is Value and len(arguments) == 1 and not options
+
+
+def _has_objects(query: Any) -> bool:
+    return not all(
+        type(each) is Col or _is_plain_value(each) for each in query.annotations.values()
+    )
 
 
 def _column(expression: Any) -> Hashable:

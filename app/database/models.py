@@ -28,16 +28,28 @@ def awaited(name: str, own: Callable[..., Any]) -> Callable[..., Awaitable[Any]]
 
     @wraps(own)
     async def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return await call(_alias(self, kwargs), getattr(self, name[1:]), *args, **kwargs)
+        return await call(_alias(self, name, kwargs), getattr(self, name[1:]), *args, **kwargs)
 
     return method
 
 
-def _alias(subject: Any, kwargs: dict[str, Any]) -> str:
+WRITING = {
+    "aadd", "abulk_create", "abulk_update", "aclear", "acreate", "adelete", "aget_or_create",
+    "aremove", "aset", "aupdate", "aupdate_or_create",
+}  # fmt: skip
+
+
+def _alias(subject: Any, name: str, kwargs: dict[str, Any]) -> str:
     """The database that `subject`, a model instance, manager or queryset, will use."""
-    if not isinstance(subject, models.Model):
+    if isinstance(subject, models.Model):
+        choose = router.db_for_read if name == "arefresh_from_db" else router.db_for_write
+        return kwargs.get("using") or choose(type(subject), instance=subject)
+    if name not in WRITING:
         return subject.db  # type: ignore[no-any-return]
-    return kwargs.get("using") or router.db_for_write(type(subject), instance=subject)
+    hints = subject._hints
+    if (instance := getattr(subject, "instance", None)) is not None:  # of a related manager
+        hints = {"instance": instance}
+    return subject._db or router.db_for_write(subject.model, **hints)
 
 
 def await_in_related_managers(manager_class: Any) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from time import monotonic
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
@@ -22,6 +23,8 @@ _OPTIONS = {
 }  # fmt: skip
 DEFAULT_SIZE = 4  # as in psycopg's pool
 DEFAULT_TIMEOUT_SECONDS = 30.0
+CLOSE_SECONDS = 1.0
+"""So long the cleaning up of other generators may take, when `asyncio.run` ends them all."""
 # The pool's pauses between attempts double, up to minutes: after an outage, callers would run into
 # their deadlines. So it gives up soon, and begins anew for as long as somebody waits.
 RECONNECT_SECONDS = 0.25
@@ -51,8 +54,13 @@ class LoopPool:
         self._lent: set[Connection] = set()
         self._idle: list[Connection] | None = []
         # The pool's own queue costs a task for each who waits, until Python 3.12.
+        size = self.options.get("max_size") or self.options.get("min_size", DEFAULT_SIZE)
+        if size < 1:
+            raise ImproperlyConfigured(
+                f'DATABASES["{alias}"]["OPTIONS"]["pool"] needs a max_size of 1 or more.'
+            )
         self._limiter = CapacityLimiter(
-            self.options.get("max_size") or self.options.get("min_size", DEFAULT_SIZE),
+            size,
             self.options.get("timeout", DEFAULT_TIMEOUT_SECONDS),
             self.options.get("max_waiting", 0),
         )
@@ -63,10 +71,15 @@ class LoopPool:
         wrapper.pool = self
         return wrapper
 
-    def close(self) -> None:
-        """Close all connections; one on which a statement runs, when that has ended."""
+    async def close(self) -> None:
+        """Close what is idle, and what is lent when it comes back or `CLOSE_SECONDS` are over."""
         idle, self._idle = self._idle, None
-        for connection in (*(idle or ()), *self._lent):
+        for connection in idle or ():
+            connection.pgconn.finish()
+        end = monotonic() + CLOSE_SECONDS
+        while self._lent and monotonic() < end:  # noqa: ASYNC110 - once, at the end
+            await asyncio.sleep(0.01)
+        for connection in self._lent:
             connection.adapter.drop(lambda: None)
 
     async def _configure(self, connection: Connection) -> None:
@@ -258,31 +271,26 @@ def pools() -> Iterable[LoopPool]:
     if loop in _open:
         return _open[loop].values()
     if loop not in _kept:
-        _close_pools(lambda each: each.is_closed())
+        for other in [each for each in list(_kept) if each.is_closed()]:
+            _kept.pop(other, None)
         kept = {alias: LoopPool(alias) for alias in connections if uses_greenlets(alias)}
-        _kept[loop] = kept, _until_the_end(loop)
+        _kept[loop] = kept, _begun(_close_at_the_end(kept.values()))
     return _kept[loop][0].values()
 
 
-def _until_the_end(loop: asyncio.AbstractEventLoop) -> AsyncGenerator[None, None]:
-    """Return a begun generator. `asyncio.run` ends those that it finds, and so closes the pools."""
+async def _close_at_the_end(kept: Iterable[LoopPool]) -> AsyncGenerator[None, None]:
+    """Yield once; `asyncio.run` ends the generators that it finds, and so closes the pools."""
+    try:
+        yield
+    finally:
+        # Other generators may end, and need connections, after this one.
+        await asyncio.gather(*(pool.close() for pool in kept))
 
-    async def close_at_the_end() -> AsyncGenerator[None, None]:
-        try:
-            yield
-        finally:
-            _close_pools(lambda each: each is loop)
 
-    generator = close_at_the_end()
+def _begun(generator: AsyncGenerator[None, None]) -> AsyncGenerator[None, None]:
     with suppress(StopIteration):
         generator.asend(None).send(None)
     return generator
-
-
-def _close_pools(of: Callable[[asyncio.AbstractEventLoop], bool]) -> None:
-    for loop in [each for each in _kept if of(each)]:
-        for pool in _kept.pop(loop)[0].values():
-            pool.close()
 
 
 def pool_statistics() -> list[Statistics]:

@@ -67,6 +67,8 @@ class ConnectionScope:
         self.outer = outer  # of the same transaction
         self.parent: ConnectionScope | None = None  # of the same context
         self.is_open = True
+        self.is_lost = False  # ended by another task than its own
+        self.task = asyncio.current_task()
         self._loop = asyncio.get_running_loop()
         self._synchronous_caller = synchronous_caller()
         self._lock = asyncio.Lock()
@@ -146,6 +148,8 @@ def current(alias: str) -> ConnectionScope | None:
     """The innermost scope around the caller, still open, where calls on `alias` belong."""
     scope = _innermost.get()
     while scope is not None and not scope.takes(alias):
+        if scope.is_lost and scope.task is asyncio.current_task():
+            scope.check()  # which raises
         scope = scope.parent
     if scope is not None:
         scope.check()
@@ -172,4 +176,7 @@ def leave(scope: ConnectionScope) -> None:
     """End `scope`: calls of this context, if it entered it, belong where they did before."""
     scope.end()
     if _innermost.get() is scope:
-        _innermost.set(scope.parent)
+        parent = scope.parent
+        while parent is not None and not parent.is_open and not parent.is_lost:
+            parent = parent.parent
+        _innermost.set(parent)

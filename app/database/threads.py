@@ -7,9 +7,10 @@ thread that asgiref keeps for the context.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager
+from contextvars import copy_context
 from typing import Any, TypeVar
 
 from asgiref.sync import sync_to_async
@@ -188,8 +189,9 @@ def can_use_threads() -> bool:
     )
 
 
-# The transaction that each event loop has open on a thread which all its tasks share.
-_transactions: dict[asyncio.AbstractEventLoop, DjangoExecutor] = {}
+# The transaction that is open on a thread which many tasks share: an event loop's, or that of the
+# synchronous code below which they run.
+_transactions: dict[Any, DjangoExecutor] = {}
 
 
 class DjangoExecutor:
@@ -200,28 +202,33 @@ class DjangoExecutor:
 
     def __init__(self, is_transaction: bool = False) -> None:
         self._is_transaction = is_transaction
+        caller = scope.synchronous_caller()
+        self._is_below_synchronous_code = caller is not None
+        self._thread = caller or asyncio.get_running_loop()
         self._has_ended = asyncio.Event()
 
-    def serves(self, alias: str) -> bool:  # noqa: ARG002
-        """Whether `alias` can be used here: in a thread, any database can."""
-        return True
+    def serves(self, alias: str) -> bool:
+        """Whether calls on `alias` belong here: below synchronous code, those on any database."""
+        return self._is_below_synchronous_code or not uses_greenlets(alias)
 
     def holds(self, alias: str) -> bool:  # noqa: ARG002
         """Whether the connection to `alias` outlives a call: it stays with its thread."""
         return True
 
     async def call(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-        """Run `function` in the thread, which a cancellation does not stop."""
-        loop = asyncio.get_running_loop()
-        if scope.synchronous_caller() is None:  # whose thread nobody else uses
-            while (other := _transactions.get(loop, self)) is not self:
-                await other.ended()
-            if self._is_transaction:
-                _transactions[loop] = self
+        """Run `function` in the thread, which a cancellation does not stop.
+
+        In a transaction, the cancellation waits for the end of the call: who begins must know it.
+        """
+        while (other := _transactions.get(self._thread, self)) is not self:
+            await other.ended()
+        if self._is_transaction:
+            _transactions[self._thread] = self
         outer = scope.innermost()
+        run = sync_to_async(run_in_this_thread)
+        called = run(Debugging.of_this_context(), function, args, kwargs)
         try:
-            run = sync_to_async(run_in_this_thread)
-            return await run(Debugging.of_this_context(), function, args, kwargs)
+            return await (_to_the_end(called) if self._is_transaction else called)
         finally:
             scope.restore(outer)  # when cancelled, asgiref copies the context of mid-call
 
@@ -238,9 +245,28 @@ class DjangoExecutor:
 
     async def close(self) -> None:
         """Let other tasks use the thread again."""
-        if _transactions.get(asyncio.get_running_loop()) is self:
-            del _transactions[asyncio.get_running_loop()]
+        if _transactions.get(self._thread) is self:
+            del _transactions[self._thread]
         self._has_ended.set()
+
+
+async def _to_the_end(call: Coroutine[Any, Any, T]) -> T:
+    """Await `call` in a task, whatever cancels this one meanwhile; then let it be cancelled."""
+    context = copy_context()
+    task = asyncio.get_running_loop().create_task(call, context=context)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait((task,))
+        except asyncio.CancelledError as error:
+            cancelled = error
+    for variable, value in context.items():
+        variable.set(value)
+    if cancelled is not None:
+        if (failure := task.exception()) is not None:
+            raise cancelled from failure
+        raise cancelled
+    return task.result()
 
 
 def run_in_this_thread(

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import sys
 from collections.abc import Callable
 from functools import wraps
-from inspect import CO_ASYNC_GENERATOR, isasyncgenfunction, iscoroutinefunction
+from inspect import isasyncgenfunction
 from types import FrameType, TracebackType
 from typing import Any, TypeVar, overload
 
+from asgiref.sync import iscoroutinefunction
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from . import debugging, scope
 from .base import GreenletDatabaseWrapper
 from .calls import executor_for
+from .generators import generator_around, has_yielded
 from .scope import ConnectionScope, Executor, Keep
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+_LOST = "This atomic() block has ended: it was left from another task or context, and rolled back."
 
 
 class AtomicBlock(ConnectionScope):
@@ -31,10 +35,11 @@ class AtomicBlock(ConnectionScope):
         executor: Executor,
         outer: ConnectionScope | None,
         wrapper: BaseDatabaseWrapper,
+        generator: FrameType | None,
     ) -> None:
         super().__init__(executor, outer)
         self.alias = atomic.alias
-        self.task = asyncio.current_task()
+        self.generator = generator
         self.inner: AtomicBlock | None = None  # which holds this one's lock
         if isinstance(outer, AtomicBlock):
             outer.inner = self
@@ -44,6 +49,19 @@ class AtomicBlock(ConnectionScope):
         self._sharing.__enter__()
         connections[self.alias] = wrapper  # so that transaction.on_commit() finds it
 
+    def check(self) -> None:
+        """Raise unless the transaction goes on, and this is the place for calls in it."""
+        if self.is_lost:
+            raise transaction.TransactionManagementError(_LOST)
+        if self.generator is not None and has_yielded(self.generator):
+            name = self.generator.f_code.co_qualname
+            raise transaction.TransactionManagementError(
+                f"The async generator {name} has yielded inside an atomic() block. What the loop "
+                "over it awaits would run in its transaction, and be lost when the loop is left "
+                "early. Yield outside of the block, or make it an @asynccontextmanager."
+            )
+        super().check()
+
     def must_be_left_later(self) -> bool:
         """Whether this very task is still in a block inside of this one."""
         return self.inner is not None and self.inner.task is asyncio.current_task()
@@ -51,6 +69,7 @@ class AtomicBlock(ConnectionScope):
     async def close(self) -> None:
         """Let what is around this block go on."""
         scope.leave(self)
+        self.generator = None
         self._sharing.__exit__(None, None, None)
         if debugging.initialized().get(self.alias) is self._wrapper:
             if self._outer_wrapper is not None:
@@ -80,7 +99,7 @@ class Atomic(transaction.Atomic):
         return self.using or DEFAULT_DB_ALIAS
 
     async def __aenter__(self) -> None:
-        _refuse_generators(sys._getframe().f_back)
+        generator = generator_around(sys._getframe().f_back)
         outer = scope.current(self.alias)
         if outer is None:
             executor = await executor_for(self.alias, keep=Keep.TRANSACTIONS)
@@ -92,7 +111,7 @@ class Atomic(transaction.Atomic):
         except BaseException:
             await _release(executor, outer)
             raise
-        block = AtomicBlock(self, executor, outer, wrapper)
+        block = AtomicBlock(self, executor, outer, wrapper, generator)
         self._blocks.append(block)
         scope.enter(block)
 
@@ -102,7 +121,9 @@ class Atomic(transaction.Atomic):
         def begin() -> None:
             self.__enter__()
             wrapper: Any = connections[self.alias]
-            wrapper.rollback_exc = None
+            _note_what_is_meant(wrapper)
+            if not wrapper.savepoint_ids:
+                wrapper.rollback_is_meant = False
             begun.append(wrapper)
 
         try:
@@ -145,14 +166,15 @@ class Atomic(transaction.Atomic):
     ) -> None:
         connection: Any = connections[self.alias]
         if error_type is None and _has_failed(connection):
+            cause = connection.rollback_exc
             failure = transaction.TransactionManagementError(
-                "A statement in this atomic() block failed or was cancelled, and the block went "
-                "on: all of it was rolled back. To go on after an error, catch it around an "
-                "atomic() block of its own, which is a savepoint."
+                "Something in this atomic() block failed or was cancelled, and the block went on: "
+                "all of it was rolled back. To go on after an error, catch it around an atomic() "
+                "block of its own, which is a savepoint."
             )
             self.__exit__(type(failure), failure, None)
-            raise failure from connection.rollback_exc
-        if block.outer is None:
+            raise failure from cause
+        if error_type is None and _will_commit(connection):
             # The first to run after COMMIT: tasks that the next ones start are outside.
             connection.run_on_commit.insert(0, (set(), block.end, False))
         self.__exit__(error_type, error, traceback)
@@ -160,10 +182,18 @@ class Atomic(transaction.Atomic):
     async def _leave_elsewhere(self, error: BaseException | None) -> None:
         """End the block that another context entered, or that still has one inside of it."""
         if not self._blocks:
-            raise transaction.TransactionManagementError(
-                "This atomic() block has ended: it was left before, from another task or context."
-            )
-        block = self._blocks.pop()
+            if (left := scope.innermost()) is not None and not left.is_open:
+                scope.leave(left)
+            raise transaction.TransactionManagementError(_LOST)
+        # That of a task that is over, if there is one, rather than that of another at work.
+        over = [each for each in self._blocks if each.task is None or each.task.done()]
+        block = (over or self._blocks)[-1]
+        self._blocks.remove(block)
+        if isinstance(error, GeneratorExit):
+            # Perhaps of a coroutine that is thrown away, which cannot await: drop the connection.
+            await block.close()
+            return
+        block.is_lost = block.task is not asyncio.current_task()
         failure = error or RuntimeError(
             "An atomic() block must be left in the task and context that entered it, and after the "
             "blocks inside of it: what was awaited meanwhile was not all in its transaction. It "
@@ -194,8 +224,11 @@ class Atomic(transaction.Atomic):
     def __call__(self, function: F) -> F:
         """Decorate `function`, so that each of its calls is a block of its own."""
         if isasyncgenfunction(function):
-            raise TypeError(f"{function.__qualname__} yields; {_WITHOUT_YIELD}")
-        if not iscoroutinefunction(function):
+            raise TypeError(
+                f"{function.__qualname__} yields, so it cannot run in an atomic() block as a whole."
+            )
+        called = getattr(function, "__call__", None)  # noqa: B004 - of an object
+        if not iscoroutinefunction(function) and not iscoroutinefunction(called):
             return super().__call__(function)
 
         @wraps(function)
@@ -208,34 +241,39 @@ class Atomic(transaction.Atomic):
 
 def _has_failed(connection: Any) -> bool:
     """Whether the transaction is lost, though nobody asked for it by `set_rollback`."""
-    if connection.closed_in_transaction:
-        return True
+    is_lost = connection.needs_rollback or connection.closed_in_transaction
     if isinstance(connection, GreenletDatabaseWrapper):
-        return connection.is_broken() and not connection.rollback_is_meant
-    return connection.needs_rollback and connection.rollback_exc is not None
+        is_lost = is_lost or connection.is_broken()
+    return is_lost and not connection.rollback_is_meant
 
 
-_WITHOUT_YIELD = (
-    "atomic() cannot be used in an async generator: what the loop over it awaits would run in its "
-    "transaction, and be lost when the loop is left early. Put the block into a coroutine, or make "
-    "the generator an @asynccontextmanager."
-)
+def _note_what_is_meant(connection: Any) -> None:
+    """Make the wrapper of another engine tell a wanted rollback, as ours does by itself."""
+    if hasattr(connection, "rollback_is_meant"):
+        return
+    kind = type(connection)
+
+    def set_rollback(rollback: bool) -> None:
+        kind.set_rollback(connection, rollback)
+        connection.rollback_is_meant = rollback
+
+    def _savepoint_rollback(sid: str) -> None:
+        kind._savepoint_rollback(connection, sid)
+        connection.rollback_is_meant = False
+
+    connection.set_rollback = set_rollback
+    connection._savepoint_rollback = _savepoint_rollback
+    connection.rollback_is_meant = False
 
 
-def _refuse_generators(frame: FrameType | None) -> None:
-    """Raise if the block is entered by an async generator that is no context manager."""
-    while frame is not None:
-        if frame.f_code.co_flags & CO_ASYNC_GENERATOR:
-            frame = frame.f_back
-            if frame is None or not _is_in_contextlib(frame):
-                raise transaction.TransactionManagementError(_WITHOUT_YIELD)
-        elif not _is_in_contextlib(frame) and frame.f_code.co_name != "__aenter__":
-            return
-        frame = frame.f_back
-
-
-def _is_in_contextlib(frame: FrameType) -> bool:
-    return frame.f_globals.get("__name__") == contextlib.__name__
+def _will_commit(connection: Any) -> bool:
+    """Whether the block that ends is the outermost, those of synchronous code included."""
+    return (
+        not connection.savepoint_ids
+        and connection.commit_on_exit
+        and not connection.needs_rollback
+        and not connection.closed_in_transaction
+    )
 
 
 async def _release(executor: Executor, outer: ConnectionScope | None) -> None:

@@ -32,8 +32,7 @@ class Outbox:
         self._is_sending = False
         self._sending: asyncio.Task[None] | None = None
         self._appended = 0
-        self._has_drained = asyncio.Event()
-        self._has_drained.set()
+        self._has_drained: asyncio.Event | None = None  # only while somebody waits
 
     def __len__(self) -> int:
         return len(self._messages)
@@ -49,8 +48,6 @@ class Outbox:
         """Send `message` whatever comes after it."""
         if self._is_sending or self._send is None:
             self._appended += 1
-            if self._appended >= MAX_APPENDED:
-                self._has_drained.clear()
         self.put(_Appended(), message)
 
     def drop(self, key: Hashable) -> None:
@@ -59,7 +56,9 @@ class Outbox:
 
     async def drain(self) -> None:
         """Wait until fewer than `MAX_APPENDED` appended messages are unsent."""
-        await self._has_drained.wait()
+        while self._appended >= MAX_APPENDED:
+            self._has_drained = self._has_drained or asyncio.Event()
+            await self._has_drained.wait()
 
     async def write(self, send: Callable[[str], Awaitable[None]]) -> None:
         """Send messages until cancelled, then drop those that are left.
@@ -107,8 +106,9 @@ class Outbox:
         key = next(iter(self._messages))
         if isinstance(key, _Appended):
             self._appended -= 1
-            if self._appended < MAX_APPENDED:
+            if self._appended < MAX_APPENDED and self._has_drained is not None:
                 self._has_drained.set()
+                self._has_drained = None
         return self._messages.pop(key)
 
 

@@ -3,12 +3,11 @@
 import asyncio
 import logging
 import os
-import shutil
 import signal
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -29,8 +28,9 @@ from tests.changes.test_changes import disconnect
 from tests.clients import PATIENCE_SECONDS, Socket, connect, get, session_cookie
 from tests.conftest import StartServer, launcher
 from tests.items.models import Item
+from tests.pgbouncer import pooler
 from tests.postgresql import PostgreSQL
-from tests.server import Server, free_port
+from tests.server import Server
 
 pytestmark = pytest.mark.only("postgresql")
 
@@ -110,73 +110,12 @@ async def feed_sleeps(url: str) -> None:
 # Poolers ------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="session")
-def pgbouncer() -> str:
-    """The path of PgBouncer. In CI it must be there."""
-    program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
-    if program is None:
-        reason = "PgBouncer is needed: apt-get install pgbouncer"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return program
-
-
-@contextmanager
-def pooler(program: str, folder: Path, url: str, pool_mode: str) -> Iterator[str]:
-    """The DATABASE_URL of the database at `url` by way of PgBouncer, while the context lasts."""
-    port = free_port()
-    configuration, log = folder / "pgbouncer.ini", folder / "pgbouncer.log"
-    with psycopg.connect(url) as connection:
-        configuration.write_text(_configuration(connection.info, pool_mode, port))
-        pooled = f"postgres://anybody@127.0.0.1:{port}/{connection.info.dbname}"
-    with log.open("wb") as output:
-        process = subprocess.Popen([program, configuration], stdout=output, stderr=output)
-    try:
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while not _accepts(pooled):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"PgBouncer did not start:\n{log.read_text()}")
-            time.sleep(0.02)
-        yield pooled
-    finally:
-        process.terminate()
-        process.wait(PATIENCE_SECONDS)
-
-
-def _configuration(target: psycopg.ConnectionInfo, pool_mode: str, port: int) -> str:
-    password = f"password={target.password}" if target.password else ""
-    lines = [
-        "[databases]",
-        f"{target.dbname} = host={target.host} port={target.port} user={target.user} {password}",
-        "[pgbouncer]",
-        "listen_addr = 127.0.0.1",
-        f"listen_port = {port}",
-        "unix_socket_dir =",
-        "auth_type = any",
-        f"pool_mode = {pool_mode}",
-    ]
-    if os.geteuid() == 0:
-        # Which it refuses to run as; and not everybody may enter the folder of a socket.
-        user = Path(target.host).owner() if target.host.startswith("/") else "nobody"
-        lines.append(f"user = {user}")
-    return "\n".join(lines) + "\n"
-
-
-def _accepts(url: str) -> bool:
-    try:
-        psycopg.connect(url).close()
-    except psycopg.OperationalError:
-        return False
-    return True
-
-
 @pytest.fixture
 def transaction_pooler(
     pgbouncer: str, transactional_db: None, database_url: str, tmp_path: Path
 ) -> Iterator[str]:
     """A DATABASE_URL by way of a pooler that lends connections for one transaction."""
-    with pooler(pgbouncer, tmp_path, database_url, "transaction") as url:
+    with pooler(pgbouncer, tmp_path, database_url, pool_mode="transaction") as url:
         yield url
 
 
@@ -185,7 +124,7 @@ def session_pooler(
     pgbouncer: str, transactional_db: None, database_url: str, tmp_path: Path
 ) -> Iterator[str]:
     """A DATABASE_URL by way of a pooler that lends connections for as long as one is wanted."""
-    with pooler(pgbouncer, tmp_path, database_url, "session") as url:
+    with pooler(pgbouncer, tmp_path, database_url, pool_mode="session") as url:
         yield url
 
 

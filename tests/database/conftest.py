@@ -76,6 +76,15 @@ from tests.database.library.models import Author, Book
 """
 
 
+# asgiref's one thread is Django's own, and outlives all event loops.
+_EPILOGUE = """
+from asgiref.sync import SyncToAsync
+from django.db import connections
+
+SyncToAsync.single_thread_executor.submit(connections.close_all).result()
+"""
+
+
 @pytest.fixture
 def script(database_url: str) -> Script:
     """A function that runs Python in a process without any lifespan, and returns what it prints."""
@@ -84,13 +93,14 @@ def script(database_url: str) -> Script:
 
     def execute(code: str) -> list[str]:
         done = subprocess.run(
-            [sys.executable, "-W", "error::ResourceWarning", "-c", prelude + dedent(code)],
+            [sys.executable, "-W", "error::ResourceWarning", "-c",
+             prelude + dedent(code) + _EPILOGUE],
             env=os.environ | {"DJANGO_SETTINGS_MODULE": "tests.settings", "PGAPPNAME": "script"},
             capture_output=True,
             text=True,
             timeout=60,
             check=False,
-        )
+        )  # fmt: skip
         assert (done.returncode, done.stderr) == (0, "")
         return done.stdout.splitlines()
 

@@ -1,7 +1,9 @@
 """SQL that was kept is the SQL that Django compiles, with the parameters that Django prepares."""
 
 import datetime as dt
+import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -9,7 +11,9 @@ from django.contrib.auth.models import Group, User
 from django.core.exceptions import EmptyResultSet, FieldError, FullResultSet
 from django.db import connection
 from django.db.backends.postgresql.compiler import SQLCompiler as DjangosCompiler
-from django.db.models import Count, F, Model, Q
+from django.db.models import Count, F, Model, Q, Value
+from django.db.models.functions import Mod, TruncDate
+from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 
 from app.database import compiler as compiler_module
@@ -23,6 +27,7 @@ def shapes(monkeypatch: pytest.MonkeyPatch) -> dict[Any, Any]:
     """What is kept: at first nothing."""
     kept: dict[Any, Any] = {}
     monkeypatch.setattr(SQLCompiler, "shapes", kept)
+    monkeypatch.setattr(SQLCompiler, "shapes_of_objects", {})
     return kept
 
 
@@ -131,6 +136,87 @@ def test_another_value_is_not_another_shape(shapes: dict[Any, Any]) -> None:
 def test_what_looks_alike_is_told_apart(one: Any, other: Any) -> None:
     for queryset in (one, other, one):
         assert_equal(queryset)
+
+
+def test_a_queryset_that_is_asked_again_is_not_compiled_again(shapes: dict[Any, Any]) -> None:
+    queryset = Item.objects.filter(pk=1).select_related("owner")
+    assert_equal(queryset)
+    assert_equal(queryset)  # now its joins are known
+    kept = dict(shapes)
+    for _ in range(10):
+        assert_equal(queryset)
+    assert shapes == kept
+
+
+SMALL = User.objects.alias(rest=Mod("pk", Value(5))).order_by("rest")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (
+            User.objects.filter(username="UTC").order_by("date_joined__date"),
+            User.objects.filter(username="ada").order_by("date_joined__date"),
+        ),
+        (SMALL.filter(pk=5), SMALL.filter(pk=7)),
+        (SMALL.filter(pk__gte=5).reverse(), SMALL.filter(pk__gte=7).reverse()),
+        (Item.objects.filter(pk=1).order_by("?"), Item.objects.filter(pk=2).order_by("?")),
+    ],
+)
+def test_parameters_of_the_ordering_are_told_apart(one: Any, other: Any) -> None:
+    """They follow those of the conditions, and may look like them."""
+    for queryset in (one, other, one):
+        assert_equal(queryset)
+
+
+@pytest.mark.only("postgresql")  # which alone knows DISTINCT ON
+@pytest.mark.parametrize(
+    "queryset",
+    [
+        User.objects.order_by("date_joined__date")[:3],
+        User.objects.order_by("-date_joined__hour")[:3],
+        User.objects.distinct("date_joined__date"),
+        Item.objects.order_by("owner__date_joined__date"),
+        User.objects.annotate(day=TruncDate("date_joined")).order_by("day"),
+    ],
+)
+def test_time_zones_are_told_apart(queryset: Any) -> None:
+    for zone in ("UTC", "Asia/Tokyo", "America/New_York", "UTC"):
+        with timezone.override(zone):
+            assert_equal(queryset)
+
+
+def test_a_related_ordering_may_have_expressions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(User._meta, "ordering", [Mod("pk", Value(5)), "username"])
+    for number in (5, 7):
+        assert_equal(Item.objects.filter(pk=number).order_by("owner"))
+
+
+@pytest.mark.only("postgresql")  # where queries are asked by this compiler
+def test_exists_is_one_shape(db: None, shapes: dict[Any, Any]) -> None:
+    for number in range(20):
+        assert not Item.objects.filter(pk=number).exists()
+    assert len(shapes) == 1
+    assert None not in shapes.values()
+
+
+def test_threads_share_what_is_kept(
+    shapes: dict[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiler_module, "MAX_SHAPES", 5)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            for done in [threads.submit(_compile_many) for _ in range(8)]:
+                done.result()
+    finally:
+        sys.setswitchinterval(before)
+
+
+def _compile_many() -> None:
+    for number in range(1, 500):
+        assert_equal(Item.objects.all()[: number % 20 + 1])
 
 
 def test_only_so_many_are_kept(shapes: dict[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:

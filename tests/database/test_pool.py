@@ -16,8 +16,8 @@ from typing import Any
 import psycopg
 import pytest
 from asgiref.sync import sync_to_async
+from django.core.exceptions import ImproperlyConfigured
 from django.db import (
-    IntegrityError,
     OperationalError,
     ProgrammingError,
     connection,
@@ -544,14 +544,6 @@ async def test_a_cancelled_statement_that_a_block_swallows_is_told(author: Autho
     await until_whole()
 
 
-async def test_a_rollback_may_be_wanted_after_an_error(author: Author) -> None:
-    async with atomic():
-        with suppress(IntegrityError):
-            await Author.objects.acreate(name="Ursula")
-        transaction.set_rollback(True)
-    assert await Author.objects.acount() == 1
-
-
 async def test_a_server_that_hangs_is_given_up(
     library: Author, pool_options: Sizes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -629,6 +621,60 @@ def test_a_plain_script_leaves_nothing_open(
             pass
         print(others())
     """) == ["900", "0"]
+
+
+def test_generators_may_clean_up_when_a_script_ends(library: Author, script: Script) -> None:
+    assert script("""
+        async def lease(name):
+            await Author.objects.acreate(name=name)
+            try:
+                yield
+            finally:
+                await sleep(0.01)
+                await Author.objects.filter(name=name).adelete()
+
+        async def main():
+            global leases  # so that they are still there at the end
+            leases = [lease(str(number)) for number in range(10)]
+            for each in leases:
+                await anext(each)
+
+        run(main())
+        print(*Author.objects.values_list("name", flat=True))
+    """) == ["Ursula"]
+
+
+async def test_a_pool_without_a_size_is_refused(library: Author, pool_options: Sizes) -> None:
+    pool_options.clear()
+    pool_options["min_size"] = 0
+    with pytest.raises(ImproperlyConfigured, match="needs a max_size"):
+        await Author.objects.acount()
+
+
+def test_a_block_on_another_engine_leaves_the_calls_of_the_outer_one(
+    library: Author, script: Script
+) -> None:
+    assert script("""
+        from django.db import connections
+
+        lite = {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
+        connections.settings["lite"] = connections.configure_settings(
+            {"default": {}, "lite": lite}
+        )["lite"]
+
+        async def main():
+            try:
+                async with atomic():
+                    await Author.objects.acreate(name="Nobody")
+                    async with atomic("lite"):
+                        print(await Author.objects.filter(name="Nobody").aexists())
+                        await Author.objects.acreate(name="Nobody else")
+                    raise KeyError
+            except KeyError:
+                print(await Author.objects.acount())
+
+        run(main())
+    """) == ["True", "1"]
 
 
 async def test_a_server_that_is_down_is_named(

@@ -2,7 +2,9 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Callable
+import random
+import unittest
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
@@ -10,7 +12,9 @@ import pytest
 from asgiref.sync import async_to_sync, sync_to_async
 from django.core.exceptions import SynchronousOnlyOperation
 from django.db import IntegrityError, connection, transaction
+from django.db.models.signals import pre_delete
 from django.db.transaction import TransactionManagementError
+from django.test import TestCase
 from django.utils.connection import ConnectionDoesNotExist
 
 from app.database import scope
@@ -349,6 +353,41 @@ async def test_a_block_that_another_task_leaves_is_rolled_back(author: Author) -
     assert await names() == ["Ursula"]
 
 
+async def test_who_has_lost_its_block_cannot_go_on(author: Author) -> None:
+    stack, has_begun, may_go_on = AsyncExitStack(), asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        async with stack:
+            await stack.enter_async_context(atomic())
+            await Author.objects.acreate(name="Nobody")
+            has_begun.set()
+            await may_go_on.wait()
+            await Author.objects.acreate(name="Nobody, and without a transaction")
+
+    task = asyncio.create_task(work())
+    await has_begun.wait()
+    with pytest.raises(RuntimeError, match="left in the task"):
+        await stack.aclose()
+    may_go_on.set()
+    with pytest.raises(TransactionManagementError, match="has ended"):
+        await task
+    assert await names() == ["Ursula"]
+
+
+@pytest.mark.only("postgresql")  # asgiref remembers the task of a thread's latest call
+async def test_coroutines_that_are_thrown_away_lose_no_connection(author: Author) -> None:
+    async def work() -> None:
+        async with atomic():
+            await Author.objects.acreate(name="Nobody")
+            await asyncio.get_running_loop().create_future()
+
+    for _ in range(10):  # more than there are connections
+        asyncio.create_task(work())  # noqa: RUF006 - so that Python finds it unreachable
+        await asyncio.sleep(0.02)
+        gc.collect()
+    assert await names() == ["Ursula"]
+
+
 async def test_blocks_that_are_left_in_the_wrong_order_are_rolled_back(author: Author) -> None:
     outer, inner = AsyncExitStack(), AsyncExitStack()
     await outer.enter_async_context(atomic())
@@ -412,32 +451,60 @@ async def generator_with_manager() -> AsyncIterator[None]:
     "generate",
     [plain_generator, generator_with_stack, generator_with_class, generator_with_manager],
 )
-async def test_generators_cannot_enter_blocks(
+async def test_what_follows_a_yield_in_a_block_is_refused(
     author: Author, generate: Callable[[], AsyncIterator[None]]
 ) -> None:
-    with pytest.raises(TransactionManagementError, match="async generator"):
-        async for _ in generate():
-            break
+    """It would be rolled back, without a word, when the generator is thrown away."""
+    async for _ in generate():
+        with pytest.raises(TransactionManagementError, match="has yielded inside"):
+            await Author.objects.acreate(name="Nobody")
+        with pytest.raises(TransactionManagementError, match="has yielded inside"):
+            await asyncio.create_task(names())
+        break
+    with pytest.raises(TransactionManagementError, match="has yielded inside"):
+        await Author.objects.acreate(name="Nobody")
+    await asyncio.sleep(0.1)  # Python closes the generator
     await Author.objects.acreate(name="Octavia")
     assert await names() == ["Ursula", "Octavia"]
 
 
-async def test_context_managers_and_coroutines_can_enter_blocks(author: Author) -> None:
-    async def create(name: str) -> None:
-        async with UnitOfWork():
-            await Author.objects.acreate(name=name)
+async def test_generators_may_have_blocks_between_their_yields(author: Author) -> None:
+    async def generate() -> AsyncIterator[list[str]]:
+        for name in ("Octavia", "Stanislaw"):
+            async with UnitOfWork():
+                await asyncio.gather(Author.objects.acreate(name=name), names())
+                found = await names()
+            yield found
+
+    seen = []
+    async for found in generate():
+        await Author.objects.acreate(name=f"after {found[-1]}")
+        seen.append(found)
+    assert await names() == ["Ursula", "Octavia", "after Octavia", "Stanislaw", "after Stanislaw"]
+    assert seen[0] == ["Ursula", "Octavia"]
+
+
+async def test_context_managers_may_yield_in_a_block(author: Author) -> None:
+    @asynccontextmanager
+    async def lease() -> AsyncIterator[None]:
+        async with plain():
+            await Author.objects.acreate(name="Lease")
+        yield
+        async with plain():
+            await Author.objects.filter(name="Lease").adelete()
 
     async def generate() -> AsyncIterator[None]:
-        await create("Octavia")
-        yield
+        async with lease():
+            yield
 
+    plain = asynccontextmanager(plain_generator)
     async for _ in generate():
-        pass
+        assert await names() == ["Ursula", "Lease"]
     with pytest.raises(ExpectedError):
-        async with asynccontextmanager(plain_generator)():
-            await create("Nobody")
+        async with plain():
+            await Author.objects.acreate(name="Nobody")
             raise ExpectedError
-    assert await names() == ["Ursula", "Octavia"]
+    assert await names() == ["Ursula"]
 
 
 def test_generators_cannot_be_decorated() -> None:
@@ -505,3 +572,132 @@ async def test_code_in_threads_sees_its_own_transaction(author: Author) -> None:
         await Author.objects.abulk_create([Author(name="Octavia"), Author(name="Stanislaw")])
         assert await sync_to_async(work)() == 2  # Ursula and Nobody
     assert await names() == ["Ursula", "Octavia", "Stanislaw"]
+
+
+@pytest.mark.parametrize("cancellations", [1, 2])
+async def test_one_shared_thread_is_never_left_in_a_transaction(
+    library: Author, cancellations: int
+) -> None:
+    """Without the lifespan on SQLite; on PostgreSQL below synchronous code: see the next."""
+    for round_ in range(30):
+        tasks = [asyncio.create_task(_create_and_wait(round_)) for _ in range(2)]
+        for _ in range(cancellations):
+            await asyncio.sleep(random.random() / 200)
+            tasks[0].cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert not await run(is_in_transaction)
+    await Author.objects.acreate(name="Octavia")
+    assert "Octavia" in await asyncio.to_thread(_names_elsewhere)
+
+
+async def _create_and_wait(number: int) -> None:
+    async with atomic():
+        await Author.objects.aget_or_create(name=f"Author {number}")
+        await asyncio.sleep(0.001)
+
+
+def _names_elsewhere() -> list[str]:
+    """Read on a connection of another thread."""
+    try:
+        return list(Author.objects.values_list("name", flat=True))
+    finally:
+        connection.close()
+
+
+async def test_a_block_below_synchronous_code_is_ended_whatever_cancels(library: Author) -> None:
+    async def service() -> None:
+        for _ in range(20):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(random.random() / 200), atomic():
+                    await Author.objects.aupdate(name="Ursula")
+                    await asyncio.sleep(0.001)
+
+    def call() -> tuple[bool, list[str]]:
+        async_to_sync(service)()
+        inside = connection.in_atomic_block
+        Author.objects.create(name="Octavia")
+        return inside, _names_elsewhere()
+
+    assert await asyncio.to_thread(call) == (False, ["Ursula", "Octavia"])
+
+
+async def _raise_in_inner_block() -> None:
+    async with atomic(savepoint=False):
+        raise ValueError
+
+
+@pytest.mark.parametrize(
+    "fail",
+    [
+        lambda: Author(name="Nobody", pk="no number").asave(),
+        _raise_in_inner_block,
+        lambda: Author.objects.filter(name="Ursula").adelete(),
+    ],
+)
+async def test_whatever_dooms_a_block_is_told(
+    author: Author, fail: Callable[[], Coroutine[Any, Any, Any]]
+) -> None:
+    """Also if no statement has failed."""
+
+    def refuse(**_: object) -> None:
+        raise ValueError
+
+    pre_delete.connect(refuse, sender=Author)
+    try:
+        with pytest.raises(TransactionManagementError, match="rolled back"):
+            async with atomic():
+                await Author.objects.acreate(name="Nobody")
+                with suppress(ValueError):
+                    await fail()
+    finally:
+        pre_delete.disconnect(refuse, sender=Author)
+    assert await names() == ["Ursula"]
+
+
+async def test_a_wanted_rollback_is_silent_and_counts_for_its_block_only(author: Author) -> None:
+    def roll_back_a_savepoint() -> None:
+        with transaction.atomic():
+            transaction.set_rollback(True)
+
+    async with atomic():
+        with suppress(IntegrityError):
+            await Author.objects.acreate(name="Ursula")
+        transaction.set_rollback(True)
+    with pytest.raises(TransactionManagementError, match="rolled back"):
+        async with atomic():
+            async with atomic():
+                transaction.set_rollback(True)
+            await run(roll_back_a_savepoint)
+            with suppress(IntegrityError):
+                await Author.objects.acreate(name="Ursula")
+    assert await names() == ["Ursula"]
+
+
+async def test_callable_objects_can_be_decorated(author: Author) -> None:
+    class Create:
+        async def __call__(self) -> bool:
+            return is_in_transaction()
+
+    assert await atomic(Create())()
+
+
+class Hooks(TestCase):
+    """Django's own test case, within whose transaction the blocks are savepoints."""
+
+    def runTest(self) -> None:  # noqa: N802
+        async def service(fail: bool) -> None:
+            async with atomic():
+                transaction.on_commit(lambda: None)
+                if fail:
+                    raise ExpectedError
+
+        with self.captureOnCommitCallbacks() as hooks:
+            async_to_sync(service)(fail=False)
+            with pytest.raises(ExpectedError):
+                async_to_sync(service)(fail=True)
+        assert len(hooks) == 1
+
+
+def test_hooks_of_a_test_case_are_its_own(transactional_db: None) -> None:
+    result = unittest.TestSuite([Hooks()]).run(unittest.TestResult())
+    assert (result.testsRun, result.errors, result.failures) == (1, [], [])
