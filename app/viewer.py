@@ -101,7 +101,7 @@ def _read(key: str) -> tuple[Mapping[str, Any], float]:
         return engine(key).load(), inf
     # The session itself would only know when it would end if it were saved now.
     rows = engine.get_model_class().objects.filter(session_key=key, expire_date__gt=timezone.now())
-    row = rows.first()
+    row = next(iter(rows), None)  # first() would order the one row
     return (row.get_decoded(), row.expire_date.timestamp()) if row else ({}, 0)
 
 
@@ -114,7 +114,7 @@ def _user_of(data: Mapping[str, Any]) -> Any:
     pk_field: Any = get_user_model()._meta.pk
     user_id = pk_field.to_python(data[SESSION_KEY])
     if _is_known():
-        user = _users().filter(pk=user_id).first()
+        user = next(iter(_users().filter(pk=user_id)), None)
         if user is not None and not backend.user_can_authenticate(user):
             return None
     else:

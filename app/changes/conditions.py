@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass, field
 from functools import cache
@@ -22,6 +22,7 @@ from django.db.models.sql.constants import LOUTER
 from django.db.models.sql.datastructures import BaseTable, Join
 from django.db.models.sql.where import AND, ExtraWhere, NothingNode, WhereNode
 
+from ..database.compiler import MAX_SHAPES, shape_of
 from .change import Change
 from .keys import Key, canonical, keys_of
 
@@ -143,18 +144,39 @@ def _selects(query: Any, using: str, known: Conditions | None = None) -> Iterato
         yield from _selects(part, using)
 
 
+_Completed = tuple[dict[str, Any], list[Any]]
+# By shape, since it takes as long as all the rest. Those used last are at the end.
+_kept: dict[Hashable, _Completed] = {}
+
+
+def _completed(query: Any, using: str) -> _Completed:
+    """The joins by alias, those for what is selected and ordered by included; and these."""
+    shape = shape_of(query, using)
+    if shape is not None and (kept := _kept.pop(shape, None)) is not None:
+        _kept[shape] = kept
+        return kept
+    compiler = query.get_compiler(using)
+    _, order_by, _ = compiler.pre_sql_setup()
+    compiler.get_distinct()
+    used = query.alias_refcount
+    joins = {alias: join for alias, join in query.alias_map.items() if used[alias]}
+    expressions = [expression for expression, *_ in (*compiler.select, *order_by)]
+    plain = [getattr(each, "expression", each) for each in expressions]
+    if shape is not None and all(type(each) is Col for each in plain):
+        while len(_kept) >= MAX_SHAPES:
+            _kept.pop(next(iter(_kept)))
+        _kept[shape] = joins, []
+    return joins, expressions
+
+
 class _Select:
     """One SELECT: which tables it joins, and what the rows of each must meet to matter."""
 
     def __init__(self, query: Any, using: str, known: Conditions) -> None:
         self._connection = connections[using]
-        compiler = query.get_compiler(using)
-        _, order_by, _ = compiler.pre_sql_setup()  # joins what is selected and ordered by
-        compiler.get_distinct()
-        used = query.alias_refcount
-        self._joins = {alias: join for alias, join in query.alias_map.items() if used[alias]}
+        self._joins, expressions = _completed(query, using)
         self._check_joins(query)
-        self.expressions = self._expressions(query, compiler.select, order_by)
+        self.expressions = self._expressions(query, expressions)
         self._models = {alias: _model_of(join.table_name) for alias, join in self._joins.items()}
         self._conditions: dict[str, dict[str, Values]] = {alias: {} for alias in self._joins}
         self._required = {alias for alias, join in self._joins.items() if join.join_type != LOUTER}
@@ -178,10 +200,9 @@ class _Select:
             if type(join) not in (BaseTable, Join):
                 raise _unseen(type(join).__name__)
 
-    def _expressions(self, query: Any, select: Any, order_by: Any) -> list[Any]:
+    def _expressions(self, query: Any, others: list[Any]) -> list[Any]:
         """Whatever may have a subquery in it."""
-        expressions = [query.where, *query.annotations.values()]
-        expressions += [expression for expression, *_ in (*select, *order_by)]
+        expressions = [query.where, *query.annotations.values(), *others]
         if isinstance(query.group_by, tuple):
             expressions += query.group_by
         for join in self._joins.values():

@@ -183,7 +183,17 @@ class SQLCompiler(compiler.SQLCompiler):
                 yield table.join_field
 
 
-def _shape(compiler: SQLCompiler, parameters: list[Any]) -> Hashable:
+def shape_of(query: Query, using: str) -> Hashable:
+    """What a SELECT on the database `using` looks like apart from values, or None if unknown."""
+    if type(query) is not Query or _has_objects(query):
+        return None
+    try:
+        return using, _shape(query.get_compiler(using), [])
+    except Exception:  # Unknown, or what preparing a value raises
+        return None
+
+
+def _shape(compiler: Any, parameters: list[Any]) -> Hashable:
     """What the SQL depends on besides the values, which are added to `parameters`.
 
     Raises Unknown, and what preparing a value raises.

@@ -1,21 +1,22 @@
 """Execute operations: queries and mutations each on its own, subscriptions shared."""
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from dataclasses import dataclass, replace
 from inspect import isawaitable
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from graphql import (
     DocumentNode,
     ExecutionResult,
+    Executor,
     GraphQLError,
     GraphQLSchema,
     OperationDefinitionNode,
     OperationType,
+    create_source_event_stream,
     execute,
+    execute_subscription_event,
     get_operation_ast,
-    subscribe,
 )
 
 from ..changes.feed import SUBSCRIPTION, Feed
@@ -123,24 +124,36 @@ class Engine:
 
     async def _results(self, operation: Operation, viewer: Viewer) -> AsyncGenerator[str, None]:
         SUBSCRIPTION.set(f"Subscription {operation.field}")
-        stream = subscribe(
+        # graphql-core's `subscribe` would keep the latest event and its result until the next.
+        executor = Executor.build(
             self._schema,
             operation.document,
             context_value=Context(viewer, self._feed),
-            variable_values=operation.request.variables,
+            raw_variable_values=operation.request.variables,
             operation_name=operation.request.operation_name,
         )
+        if isinstance(executor, list):
+            raise SourceError(executor)
+        stream = create_source_event_stream(executor)
         if isawaitable(stream):
             stream = await stream
         if isinstance(stream, ExecutionResult):
             _raise_transient(stream)
             raise SourceError(stream.errors or [])
-        # What iterates is a generator; graphql-core's annotation only says less.
-        async with aclosing(cast("AsyncGenerator[ExecutionResult, None]", stream)) as results:
-            async for result in results:
+        events = aiter(stream)
+        try:
+            async for event in events:
+                result = execute_subscription_event(executor.build_per_event_executor(event))
+                if isawaitable(result):
+                    result = await result
                 self.executions += 1
                 _raise_transient(result)
-                yield encode(response(result))
+                text = encode(response(result))
+                del event, result
+                yield text
+        finally:
+            if isinstance(events, AsyncGenerator):
+                await events.aclose()
 
 
 def _raise_transient(result: ExecutionResult) -> None:
