@@ -38,7 +38,7 @@ EXPIRED: Final = Close(4403, "Forbidden: the session has expired")
 
 
 class Connection:
-    """One connected client: its session, its reading and writing tasks, and its outbox."""
+    """One connected client: its session, its reading task, and its outbox."""
 
     def __init__(self, receive: Receive, send: Send, session: Session) -> None:
         self.session = session
@@ -47,6 +47,7 @@ class Connection:
         self._reader: asyncio.Task[Any] | None = None
         self._is_closing = False
         self._close: Close | None = None
+        self._failure: Exception | None = None
 
     async def run(
         self, read: Coroutine[Any, Any, None], send: Callable[[str], Awaitable[None]]
@@ -56,8 +57,8 @@ class Connection:
         Return how the connection is to be closed, or None if the client has closed it.
         """
         self._reader = asyncio.current_task()
-        writer = asyncio.create_task(self._write(send))
         try:
+            self.outbox.open(send, self._fail)
             await read
         except CloseError as error:
             self._close = error.close
@@ -66,10 +67,9 @@ class Connection:
                 raise
         finally:
             self._reader = None
-            writer.cancel()
-            await asyncio.wait((writer,))
-        if not writer.cancelled():
-            writer.result()
+            await self.outbox.close()
+        if self._failure is not None:
+            raise self._failure
         return self._close
 
     def close(self, close: Close | None) -> None:
@@ -114,15 +114,14 @@ class Connection:
             if self._transport is not None:
                 self._transport.abort()
         except (OSError, RuntimeError):
-            pass  # Gone, see _write.
+            pass  # Gone, see _fail.
 
-    async def _write(self, send: Callable[[str], Awaitable[None]]) -> None:
-        try:
-            await self.outbox.write(send)
-        except (OSError, RuntimeError):
-            # The client has gone. uvicorn raises RuntimeError when it was itself that closed:
-            # after broken UTF-8, say, or a WebSocket ping without an answer.
-            self.close(None)
+    def _fail(self, error: Exception) -> None:
+        # The client has gone. uvicorn raises RuntimeError when it was itself that closed: after
+        # broken UTF-8, say, or a WebSocket ping without an answer.
+        if not isinstance(error, (OSError, RuntimeError)):
+            self._failure = error
+        self.close(None)
 
 
 def _server_transport(call: Receive | Send) -> asyncio.Transport | None:

@@ -28,7 +28,7 @@ class Outbox:
         self._is_eager = is_eager
         self._messages: dict[Hashable, str] = {}
         self._send: Callable[[str], Awaitable[None]] | None = None
-        self._failure: asyncio.Future[None] | None = None
+        self._failed: Callable[[Exception], object] | None = None
         self._is_sending = False
         self._sending: asyncio.Task[None] | None = None
         self._appended = 0
@@ -60,22 +60,21 @@ class Outbox:
             self._has_drained = self._has_drained or asyncio.Event()
             await self._has_drained.wait()
 
-    async def write(self, send: Callable[[str], Awaitable[None]]) -> None:
-        """Send messages until cancelled, then drop those that are left.
+    def open(
+        self, send: Callable[[str], Awaitable[None]], failed: Callable[[Exception], object]
+    ) -> None:
+        """Send messages from now on; `failed` is told what `send` raises, which ends it."""
+        self._send, self._failed = send, failed
+        if self._messages:
+            self._begin(send, self._pop())
 
-        Raise what `send` raises.
-        """
-        self._send, self._failure = send, asyncio.get_running_loop().create_future()
-        try:
-            if self._messages:
-                self._begin(send, self._pop())
-            await self._failure
-        finally:
-            self._send = None
-            if self._sending is not None:
-                self._sending.cancel()
-                await asyncio.wait((self._sending,))
-            self._messages.clear()
+    async def close(self) -> None:
+        """Send no more; drop what is left."""
+        self._send = None
+        if self._sending is not None:
+            self._sending.cancel()
+            await asyncio.wait((self._sending,))
+        self._messages.clear()
 
     def _begin(self, send: Callable[[str], Awaitable[None]], message: str) -> None:
         self._is_sending = True
@@ -97,8 +96,8 @@ class Outbox:
                 self.writing_since = asyncio.get_running_loop().time()
         except Exception as error:
             self._send = None
-            if self._failure is not None and not self._failure.done():
-                self._failure.set_exception(error)
+            if self._failed is not None:
+                self._failed(error)
         self.writing_since = None
         self._is_sending = False
 

@@ -42,10 +42,8 @@ class Writing(RuleBasedStateMachine):
         self.steps = Steps()
         self.outbox = Outbox(is_eager=True)
         self.client = Client()
-        self.writer = self.steps.call(
-            lambda: self.steps.loop.create_task(self.outbox.write(self.client.send))
-        )
-        self.steps.turn()
+        self.failures: list[Exception] = []
+        self.steps.call(partial(self.outbox.open, self.client.send, self.failures.append))
         self.waiting: dict[object, str] = {}
         self.sending: deque[str] = deque()
         self.expected: list[str] = []
@@ -120,8 +118,10 @@ class Writing(RuleBasedStateMachine):
         assert self.outbox.sent == len(self.expected) + len(self.sending)
 
     def teardown(self) -> None:
-        self.writer.cancel()
-        self.steps.turn()
+        closing = self.steps.call(lambda: self.steps.loop.create_task(self.outbox.close()))
+        self.steps.turn(10)
+        assert closing.done()
+        assert self.failures == []
         self.steps.close()
 
 
@@ -139,10 +139,10 @@ async def test_room_ends_with_the_hundredth_message_that_must_arrive() -> None:
         await outbox.drain()
     outbox.append("one too many")
     waiting = asyncio.create_task(outbox.drain())
-    writer = asyncio.create_task(outbox.write(client.send))
+    outbox.open(client.send, pytest.fail)
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    assert waiting.done()  # the writer has taken the first
+    assert waiting.done()  # the first is being sent
     outbox.append("one more")
     waiting = asyncio.create_task(outbox.drain())
     for _ in range(5):
@@ -151,5 +151,19 @@ async def test_room_ends_with_the_hundredth_message_that_must_arrive() -> None:
     client.read()
     async with asyncio.timeout(1):
         await waiting
-    writer.cancel()
-    await asyncio.wait((writer,))
+    await outbox.close()
+
+
+async def test_who_sends_is_told_of_a_failure_once() -> None:
+    failures: list[Exception] = []
+    outbox = Outbox(is_eager=True)
+
+    async def send(_: str) -> None:
+        raise OSError
+
+    outbox.put(1, "first")
+    outbox.open(send, failures.append)
+    outbox.put(2, "second")
+    await outbox.close()
+    assert [type(each) for each in failures] == [OSError]
+    assert outbox.sent == 1
