@@ -16,7 +16,6 @@ from django.db.backends.postgresql import operations
 from django.db.utils import DatabaseErrorWrapper, load_backend
 from django.utils.connection import ConnectionProxy
 from psycopg import sql
-from psycopg.pq import TransactionStatus
 
 from .adapter import Adapter
 from .greenlets import is_inside
@@ -40,6 +39,8 @@ class DatabaseWrapper(postgresql.DatabaseWrapper):
         def _configure_timezone(self, connection: Any) -> bool: ...
 
         def _close(self) -> None: ...
+
+        def _rollback(self) -> None: ...
 
         def _savepoint_rollback(self, sid: str) -> None: ...
 
@@ -136,14 +137,13 @@ class GreenletDatabaseWrapper(DatabaseWrapper):
         super().set_rollback(rollback)
         self.rollback_is_meant = rollback
 
-    def _savepoint_rollback(self, sid: str) -> None:
-        super()._savepoint_rollback(sid)
+    def _rollback(self) -> None:
+        super()._rollback()
         self.rollback_is_meant = False  # it has been done
 
-    def is_broken(self) -> bool:
-        """Whether a statement of the transaction failed, so that the server refuses all others."""
-        status = self.connection and self.connection.pgconn.transaction_status
-        return status in (TransactionStatus.INERROR, TransactionStatus.UNKNOWN)
+    def _savepoint_rollback(self, sid: str) -> None:
+        super()._savepoint_rollback(sid)
+        self.rollback_is_meant = False
 
     def _configure_role(self, connection: Adapter) -> bool:
         """Set the role; Django would quote it by the connection of the wrapper, which has none."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 from django.db import DEFAULT_DB_ALIAS
@@ -41,18 +40,26 @@ async def call(alias: str, function: Callable[P, T], *args: P.args, **kwargs: P.
         await executor.close()
 
 
-@asynccontextmanager
-async def connections_for(alias: str) -> AsyncIterator[ConnectionScope | Executor]:
-    """Within the block, calls share a connection to `alias`: the transaction's, or one borrowed."""
-    outer = scope.current(alias)
-    if outer is not None and outer.executor.holds(alias):
-        yield outer
-        return
-    executor = await executor_for(alias, keep=Keep.EVERYTHING)
-    try:
-        yield executor
-    finally:
-        await executor.close()
+class ConnectionsFor:
+    """Within the block, calls share a connection to `alias`: the transaction's, or one borrowed.
+
+    No generator, since `asyncio.run` ends those that it finds all at once.
+    """
+
+    def __init__(self, alias: str) -> None:
+        self._alias = alias
+        self._borrowed: Executor | None = None
+
+    async def __aenter__(self) -> ConnectionScope | Executor:
+        outer = scope.current(self._alias)
+        if outer is not None and outer.executor.holds(self._alias):
+            return outer
+        self._borrowed = await executor_for(self._alias, keep=Keep.EVERYTHING)
+        return self._borrowed
+
+    async def __aexit__(self, *error: object) -> None:
+        if self._borrowed is not None:
+            await self._borrowed.close()
 
 
 async def executor_for(alias: str, keep: Keep = Keep.NOTHING) -> Executor:

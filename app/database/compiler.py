@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from types import NoneType
 from typing import Any
 
 from django.db.backends.postgresql import compiler
@@ -261,7 +262,9 @@ def _annotation(expression: Any) -> Hashable:
 def _is_plain_value(expression: Any) -> bool:
     """Whether it is `Value(1)`, say, as `exists()` makes them anew, without a field of its own."""
     arguments, options = getattr(expression, "_constructor_args", ((), {}))
-    return type(expression) is Value and len(arguments) == 1 and not options
+    # Equal values of other types, such as decimals, may be written differently.
+    is_known = type(expression) is Value and type(expression.value) in (int, bool, str, NoneType)
+    return is_known and len(arguments) == 1 and not options
 
 
 def _has_objects(query: Any) -> bool:

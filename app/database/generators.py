@@ -15,18 +15,15 @@ from types import CodeType, FrameType
 
 
 def generator_around(frame: FrameType | None) -> FrameType | None:
-    """The frame of the async generator that enters a context manager, seen from its `__aenter__`.
+    """The innermost async generator of the stack from `frame` on, or None.
 
-    None for a coroutine, and for an `@asynccontextmanager`, whose body may well run in its block.
+    An `@asynccontextmanager` is none, and no fixture is: their bodies may well run in their blocks.
     """
     while frame is not None:
-        if frame.f_code.co_flags & CO_ASYNC_GENERATOR:
-            generator, frame = frame, frame.f_back
-            if frame is None or not (_is_in_contextlib(frame) or _is_of_a_fixture(frame)):
-                return generator
-        elif not _is_in_contextlib(frame) and frame.f_code.co_name != "__aenter__":
-            return None
-        frame = frame.f_back
+        caller = frame.f_back
+        if frame.f_code.co_flags & CO_ASYNC_GENERATOR and not _is_managed_by(caller):
+            return frame
+        frame = caller
     return None
 
 
@@ -35,14 +32,10 @@ def has_yielded(generator: FrameType) -> bool:
     return generator.f_lasti in _yields(generator.f_code)
 
 
-def _is_of_a_fixture(frame: FrameType) -> bool:
-    """Whether a test tool drives the generator: it ends it as surely as `async with` does."""
-    name: str = frame.f_globals.get("__name__", "")
-    return name.partition(".")[0] in ("pytest_asyncio", "anyio")
-
-
-def _is_in_contextlib(frame: FrameType) -> bool:
-    return frame.f_globals.get("__name__") == contextlib.__name__
+def _is_managed_by(caller: FrameType | None) -> bool:
+    """Whether the caller runs the generator to its end, as surely as `async with` does."""
+    name: str = caller.f_globals.get("__name__", "") if caller is not None else ""
+    return name.partition(".")[0] in (contextlib.__name__, "pytest_asyncio", "anyio")
 
 
 @lru_cache

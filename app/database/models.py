@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from django.db import models, router
 from django.db.transaction import TransactionManagementError
 
-from .calls import call, connections_for
+from .calls import ConnectionsFor, call
 from .scope import ConnectionScope, Executor
 
 M_co = TypeVar("M_co", bound=models.Model, covariant=True)
@@ -110,7 +110,7 @@ class QuerySet(models.QuerySet[M_co]):
         if chunk_size <= 0:
             raise ValueError("Chunk size must be strictly positive.")
         rows = self.iterator(chunk_size)
-        async with connections_for(self.db) as place:
+        async with ConnectionsFor(self.db) as place:
             try:
                 while chunk := await place.call(list[M_co], islice(rows, chunk_size)):
                     for row in chunk:

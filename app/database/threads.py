@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, asynccontextmanager
-from contextvars import copy_context
+from contextlib import ExitStack, asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 from asgiref.sync import sync_to_async
@@ -124,7 +123,10 @@ class ThreadExecutor:
             return await run(Debugging.of_this_context(), function, args, kwargs)
         except asyncio.CancelledError:
             if self._is_lasting and self._worker.latest is not None:
-                await asyncio.wait([asyncio.wrap_future(self._worker.latest)])
+                latest = asyncio.wrap_future(self._worker.latest)
+                await asyncio.wait([latest])
+                if not latest.cancelled():
+                    latest.exception()  # so that asyncio does not call it forgotten
             raise
         finally:
             scope.restore(outer)  # when cancelled, asgiref copies the context of mid-call
@@ -218,7 +220,7 @@ class DjangoExecutor:
     async def call(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """Run `function` in the thread, which a cancellation does not stop.
 
-        In a transaction, the cancellation waits for the end of the call: who begins must know it.
+        In a transaction, the cancellation waits for the end of the call, if a thread has begun it.
         """
         while (other := _transactions.get(self._thread, self)) is not self:
             await other.ended()
@@ -226,9 +228,13 @@ class DjangoExecutor:
             _transactions[self._thread] = self
         outer = scope.innermost()
         run = sync_to_async(run_in_this_thread)
-        called = run(Debugging.of_this_context(), function, args, kwargs)
         try:
-            return await (_to_the_end(called) if self._is_transaction else called)
+            return await run(Debugging.of_this_context(), function, args, kwargs)
+        except asyncio.CancelledError:
+            if self._is_transaction:
+                with suppress(RuntimeError):  # the thread has gone
+                    await to_the_end(sync_to_async(_do_nothing)())
+            raise
         finally:
             scope.restore(outer)  # when cancelled, asgiref copies the context of mid-call
 
@@ -250,23 +256,20 @@ class DjangoExecutor:
         self._has_ended.set()
 
 
-async def _to_the_end(call: Coroutine[Any, Any, T]) -> T:
-    """Await `call` in a task, whatever cancels this one meanwhile; then let it be cancelled."""
-    context = copy_context()
-    task = asyncio.get_running_loop().create_task(call, context=context)
-    cancelled: asyncio.CancelledError | None = None
+async def to_the_end(call: Coroutine[Any, Any, T]) -> T:
+    """Await `call` in a task of its own, until it ends, whatever cancels this one meanwhile.
+
+    The caller is about to raise its cancellation, or another error, anyway.
+    """
+    task = asyncio.get_running_loop().create_task(call)
     while not task.done():
-        try:
+        with suppress(asyncio.CancelledError):
             await asyncio.wait((task,))
-        except asyncio.CancelledError as error:
-            cancelled = error
-    for variable, value in context.items():
-        variable.set(value)
-    if cancelled is not None:
-        if (failure := task.exception()) is not None:
-            raise cancelled from failure
-        raise cancelled
     return task.result()
+
+
+def _do_nothing() -> None:
+    """Run in a thread, so that all that was to run before has."""
 
 
 def run_in_this_thread(

@@ -13,12 +13,13 @@ from typing import Any, TypeVar, overload
 from asgiref.sync import iscoroutinefunction
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
+from psycopg.pq import TransactionStatus
 
 from . import debugging, scope
-from .base import GreenletDatabaseWrapper
 from .calls import executor_for
 from .generators import generator_around, has_yielded
 from .scope import ConnectionScope, Executor, Keep
+from .threads import to_the_end
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -43,6 +44,8 @@ class AtomicBlock(ConnectionScope):
         self.inner: AtomicBlock | None = None  # which holds this one's lock
         if isinstance(outer, AtomicBlock):
             outer.inner = self
+        self.was_doomed = wrapper.needs_rollback  # by what is around it
+        self.has_been_ended = False
         self._wrapper = wrapper
         self._outer_wrapper = debugging.initialized().get(self.alias)
         self._sharing = debugging.shared(self._outer_wrapper, wrapper)
@@ -61,6 +64,11 @@ class AtomicBlock(ConnectionScope):
                 "early. Yield outside of the block, or make it an @asynccontextmanager."
             )
         super().check()
+
+    def is_of_another_task(self) -> bool:
+        """Whether a task has entered it that is still at work, and is not this one."""
+        task = self.task
+        return task is not None and task is not asyncio.current_task() and not task.done()
 
     def must_be_left_later(self) -> bool:
         """Whether this very task is still in a block inside of this one."""
@@ -122,15 +130,13 @@ class Atomic(transaction.Atomic):
             self.__enter__()
             wrapper: Any = connections[self.alias]
             _note_what_is_meant(wrapper)
-            if not wrapper.savepoint_ids:
-                wrapper.rollback_is_meant = False
             begun.append(wrapper)
 
         try:
             await executor.call(begin)
         except BaseException as error:
             if begun:  # a thread finishes even when its caller is cancelled
-                await executor.call(self.__exit__, type(error), error, None)
+                await self._roll_back(executor, error)
             raise
         return begun[0]
 
@@ -144,6 +150,9 @@ class Atomic(transaction.Atomic):
         if block not in self._blocks or not isinstance(block, AtomicBlock):
             await self._leave_elsewhere(error)
             return
+        if error is None and block.is_of_another_task():
+            await self._leave_elsewhere(error)
+            return
         self._blocks.remove(block)
         try:
             await block.acquire()
@@ -154,8 +163,13 @@ class Atomic(transaction.Atomic):
         try:
             await block.executor.call(self._end, block, error_type, error, traceback)
         finally:
+            if not block.has_been_ended:  # the call was cancelled before a thread could begin it
+                await self._roll_back(block.executor, asyncio.CancelledError())
             block.release()
             await block.close()
+
+    async def _roll_back(self, executor: Executor, failure: BaseException) -> None:
+        await to_the_end(executor.call(self.__exit__, type(failure), failure, None))
 
     def _end(
         self,
@@ -164,8 +178,9 @@ class Atomic(transaction.Atomic):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        block.has_been_ended = True
         connection: Any = connections[self.alias]
-        if error_type is None and _has_failed(connection):
+        if error_type is None and not block.was_doomed and _has_failed(connection):
             cause = connection.rollback_exc
             failure = transaction.TransactionManagementError(
                 "Something in this atomic() block failed or was cancelled, and the block went on: "
@@ -214,7 +229,7 @@ class Atomic(transaction.Atomic):
         try:
             if not block.has_lost_its_transaction():
                 # On a connection in use this cannot roll back, and drops it.
-                await block.executor.call(self.__exit__, type(failure), failure, None)
+                await self._roll_back(block.executor, failure)
         finally:
             await block.close()
 
@@ -239,12 +254,18 @@ class Atomic(transaction.Atomic):
         return call  # type: ignore[return-value]
 
 
+_FAILED = (TransactionStatus.INERROR, TransactionStatus.UNKNOWN)
+
+
 def _has_failed(connection: Any) -> bool:
     """Whether the transaction is lost, though nobody asked for it by `set_rollback`."""
-    is_lost = connection.needs_rollback or connection.closed_in_transaction
-    if isinstance(connection, GreenletDatabaseWrapper):
-        is_lost = is_lost or connection.is_broken()
-    return is_lost and not connection.rollback_is_meant
+    # After a failed statement PostgreSQL refuses all others, and makes COMMIT a rollback.
+    info = getattr(connection.connection, "info", None)
+    return not connection.rollback_is_meant and (
+        connection.needs_rollback
+        or connection.closed_in_transaction
+        or getattr(info, "transaction_status", None) in _FAILED
+    )
 
 
 def _note_what_is_meant(connection: Any) -> None:
@@ -257,13 +278,18 @@ def _note_what_is_meant(connection: Any) -> None:
         kind.set_rollback(connection, rollback)
         connection.rollback_is_meant = rollback
 
+    def _rollback() -> None:
+        kind._rollback(connection)
+        connection.rollback_is_meant = False
+
     def _savepoint_rollback(sid: str) -> None:
         kind._savepoint_rollback(connection, sid)
         connection.rollback_is_meant = False
 
     connection.set_rollback = set_rollback
+    connection._rollback = _rollback
     connection._savepoint_rollback = _savepoint_rollback
-    connection.rollback_is_meant = False
+    connection.rollback_is_meant = connection.needs_rollback
 
 
 def _will_commit(connection: Any) -> bool:

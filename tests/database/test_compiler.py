@@ -4,6 +4,7 @@ import datetime as dt
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -41,7 +42,7 @@ def compiled(kind: type[DjangosCompiler], queryset: Any) -> Any:
     selected = [(sql, alias) for _, (sql, _), alias in compiler.select or ()]
     return (
         sql,
-        [(type(each), each) for each in parameters],
+        [(type(each), repr(each)) for each in parameters],
         selected,
         _described(compiler.klass_info),
         compiler.annotation_col_map,
@@ -148,6 +149,10 @@ def test_a_queryset_that_is_asked_again_is_not_compiled_again(shapes: dict[Any, 
     assert shapes == kept
 
 
+def _with_value(value: object) -> Any:
+    return User.objects.annotate(value=Value(value)).values_list("value")
+
+
 SMALL = User.objects.alias(rest=Mod("pk", Value(5))).order_by("rest")
 
 
@@ -158,6 +163,9 @@ SMALL = User.objects.alias(rest=Mod("pk", Value(5))).order_by("rest")
             User.objects.filter(username="UTC").order_by("date_joined__date"),
             User.objects.filter(username="ada").order_by("date_joined__date"),
         ),
+        (_with_value(Decimal(1)), _with_value(Decimal("1.00"))),
+        (_with_value(1), _with_value(True)),
+        (_with_value(1), _with_value(1.0)),
         (SMALL.filter(pk=5), SMALL.filter(pk=7)),
         (SMALL.filter(pk__gte=5).reverse(), SMALL.filter(pk__gte=7).reverse()),
         (Item.objects.filter(pk=1).order_by("?"), Item.objects.filter(pk=2).order_by("?")),

@@ -592,6 +592,7 @@ async def test_without_a_lifespan_a_loop_has_a_pool_of_its_own(
     [
         "pass",
         "await anext(Book.objects.aiterator(chunk_size=1))",
+        "global rows; rows = Book.objects.aiterator(chunk_size=1); await anext(rows)",
         "task = create_task(count()); await sleep(0)",
         "await create_task(atomic().__aenter__())",
     ],

@@ -5,14 +5,15 @@ import gc
 import random
 import unittest
 from collections.abc import AsyncIterator, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
 from django.core.exceptions import SynchronousOnlyOperation
-from django.db import IntegrityError, connection, transaction
-from django.db.models.signals import pre_delete
+from django.db import DataError, IntegrityError, connection, transaction
+from django.db.models.signals import post_save, pre_delete
 from django.db.transaction import TransactionManagementError
 from django.test import TestCase
 from django.utils.connection import ConnectionDoesNotExist
@@ -374,6 +375,20 @@ async def test_who_has_lost_its_block_cannot_go_on(author: Author) -> None:
     assert await names() == ["Ursula"]
 
 
+async def test_a_task_of_the_block_cannot_leave_it_for_its_owner(author: Author) -> None:
+    async def work() -> None:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(atomic())
+            await Author.objects.acreate(name="Nobody")
+            with pytest.raises(RuntimeError, match="left in the task"):
+                await asyncio.create_task(stack.aclose())
+            await Author.objects.acreate(name="Nobody, and without a transaction")
+
+    with pytest.raises(TransactionManagementError, match="has ended"):
+        await asyncio.create_task(work())
+    assert await names() == ["Ursula"]
+
+
 @pytest.mark.only("postgresql")  # asgiref remembers the task of a thread's latest call
 async def test_coroutines_that_are_thrown_away_lose_no_connection(author: Author) -> None:
     async def work() -> None:
@@ -441,6 +456,23 @@ async def generator_with_class() -> AsyncIterator[None]:
         yield
 
 
+class UnitWithHelper(UnitOfWork):
+    """The same, in two steps."""
+
+    async def __aenter__(self) -> None:
+        await self.begin()
+
+    async def begin(self) -> None:
+        """Enter the block."""
+        await super().__aenter__()
+
+
+async def generator_with_helper() -> AsyncIterator[None]:
+    """Yields in a block that it entered by way of a helper."""
+    async with UnitWithHelper():
+        yield
+
+
 async def generator_with_manager() -> AsyncIterator[None]:
     """Yields in a block that it entered by way of a generator that may."""
     async with asynccontextmanager(plain_generator)():
@@ -449,7 +481,13 @@ async def generator_with_manager() -> AsyncIterator[None]:
 
 @pytest.mark.parametrize(
     "generate",
-    [plain_generator, generator_with_stack, generator_with_class, generator_with_manager],
+    [
+        plain_generator,
+        generator_with_stack,
+        generator_with_class,
+        generator_with_helper,
+        generator_with_manager,
+    ],
 )
 async def test_what_follows_a_yield_in_a_block_is_refused(
     author: Author, generate: Callable[[], AsyncIterator[None]]
@@ -701,3 +739,84 @@ class Hooks(TestCase):
 def test_hooks_of_a_test_case_are_its_own(transactional_db: None) -> None:
     result = unittest.TestSuite([Hooks()]).run(unittest.TestResult())
     assert (result.testsRun, result.errors, result.failures) == (1, [], [])
+
+
+async def _swallow() -> None:
+    async with atomic():
+        await Author.objects.acreate(name="Nobody")
+        with suppress(IntegrityError):
+            await Author.objects.acreate(name="Ursula")
+
+
+def test_swallowed_errors_below_synchronous_code_are_told(transactional_db: None) -> None:
+    def roll_back() -> None:
+        with transaction.atomic():
+            transaction.set_rollback(True)
+
+    async def sleep() -> None:
+        async with atomic():
+            pass
+
+    Author.objects.create(name="Ursula")
+    async_to_sync(sleep)()
+    for _ in range(2):
+        roll_back()  # as Django's own test cases do
+        with transaction.atomic():
+            with pytest.raises(TransactionManagementError, match="rolled back"):
+                async_to_sync(_swallow)()
+            Author.objects.get()
+    connection.close()
+
+
+@pytest.mark.only("postgresql")  # where a failed statement is the end of a transaction
+def test_swallowed_reads_below_synchronous_code_are_told(transactional_db: None) -> None:
+    async def swallow() -> None:
+        async with atomic():
+            await Author.objects.acreate(name="Nobody")
+            with suppress(DataError):
+                await Author.objects.extra(where=["1/0=1"]).acount()
+
+    with pytest.raises(TransactionManagementError, match="rolled back"):
+        async_to_sync(swallow)()
+    assert not Author.objects.exists()
+    connection.close()
+
+
+def test_blocks_in_a_transaction_that_is_to_be_rolled_back_end_well(
+    transactional_db: None,
+) -> None:
+    async def work() -> int:
+        async with atomic(savepoint=False):
+            return 1
+
+    def call() -> int:
+        try:
+            with transaction.atomic():
+                transaction.set_rollback(True)
+                return async_to_sync(work)()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as thread:  # which has had no block before
+        assert [thread.submit(call).result() for _ in range(2)] == [1, 1]
+
+
+async def test_a_cancellation_reaches_async_receivers(library: Author) -> None:
+    cancelled = []
+
+    async def receive(**_: object) -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            cancelled.append(True)
+            raise
+
+    post_save.connect(receive, sender=Author)
+    try:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2), atomic():
+                await Author.objects.acreate(name="Nobody")
+    finally:
+        post_save.disconnect(receive, sender=Author)
+    assert cancelled == [True]
+    assert await names() == ["Ursula"]

@@ -139,7 +139,7 @@ async def test_room_ends_with_the_hundredth_message_that_must_arrive() -> None:
         await outbox.drain()
     outbox.append("one too many")
     waiting = asyncio.create_task(outbox.drain())
-    outbox.open(client.send, pytest.fail)
+    outbox.open(client.send, lambda error: pytest.fail(repr(error)))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert waiting.done()  # the first is being sent
