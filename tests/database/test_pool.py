@@ -656,9 +656,11 @@ def test_a_block_on_another_engine_leaves_the_calls_of_the_outer_one(
     library: Author, script: Script
 ) -> None:
     assert script("""
+        from tempfile import mkdtemp
+
         from django.db import connections
 
-        lite = {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
+        lite = {"ENGINE": "django.db.backends.sqlite3", "NAME": f"{mkdtemp()}/lite"}
         connections.settings["lite"] = connections.configure_settings(
             {"default": {}, "lite": lite}
         )["lite"]
