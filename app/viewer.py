@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib import import_module
 from itertools import chain
 from math import inf
@@ -141,21 +141,42 @@ class _Array(Subquery):
 @cache
 def _users() -> QuerySet[Any]:
     """All users, each with the permissions that Django's own backend gives them."""
+    user: Any = get_user_model()
+    own = _linked(user.user_permissions, OuterRef(OuterRef("pk")))
+    groups = _linked(user.groups, OuterRef(OuterRef(OuterRef("pk"))))
+    of_groups = _linked(apps.get_model("auth", "Group").permissions, groups, "in")
+    # Joins instead of these would read the memberships of everybody.
     permissions = apps.get_model("auth", "Permission").objects.filter(
-        Q(user=OuterRef("pk"))
-        | Q(group__user=OuterRef("pk"))
+        Q(pk__in=own)
+        | Q(pk__in=of_groups)
         | Q(ExpressionWrapper(OuterRef("is_superuser"), BooleanField()))
     )
     code = Concat("content_type__app_label", Value("."), "codename")
     codes = permissions.order_by().annotate(code=code).values("code")
-    return get_user_model()._default_manager.annotate(live_permissions=_Array(codes))
+    users: QuerySet[Any] = user._default_manager.annotate(live_permissions=_Array(codes))
+    return users
+
+
+def _linked(many_to_many: Any, near: Any, lookup: str = "exact") -> QuerySet[Any]:
+    """The far keys of a many-to-many relation, by way of its own table, for those at this end."""
+    field = many_to_many.field
+    links: QuerySet[Any] = many_to_many.through._default_manager.filter(
+        **{f"{field.m2m_field_name()}__{lookup}": near}
+    )
+    return links.values(field.m2m_reverse_field_name())
 
 
 def _permissions_of(user: Any) -> frozenset[str]:
     found = getattr(user, "live_permissions", None)
     if found is None:  # A user model need not know of permissions.
-        return frozenset(getattr(user, "get_all_permissions", frozenset)())
-    return frozenset(json.loads(found) if isinstance(found, str) else found)
+        found = getattr(user, "get_all_permissions", frozenset)()
+    return _shared(frozenset(json.loads(found) if isinstance(found, str) else found))
+
+
+@lru_cache(maxsize=1000)
+def _shared(permissions: frozenset[str]) -> frozenset[str]:
+    """Let viewers with equal permissions keep one set of them, which may be large."""
+    return permissions
 
 
 def _is_known() -> bool:

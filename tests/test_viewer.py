@@ -1,7 +1,8 @@
 """Who asks: the session of a cookie, on every transport."""
 
+import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from django.db import models
 from django.utils import timezone
 from pytest_django import Settings
 
-from app.viewer import Session, Viewer, load_session
+from app.viewer import Session, Viewer, _users, load_session
 from tests.clients import connect, post, session_cookie
 from tests.items.models import Item
 from tests.server import Server
@@ -185,6 +186,30 @@ def expired(_: User) -> None:
 def deleted(user: User) -> None:
     """Of the user."""
     user.delete()
+
+
+@pytest.mark.only("postgresql")  # whose plan tells how many rows it has read
+def test_viewer_is_loaded_without_the_memberships_of_others(ada: User) -> None:
+    group = Group.objects.create(name="Everybody")
+    group.permissions.set(Permission.objects.all())
+    others = User.objects.bulk_create(User(username=f"user {number}") for number in range(300))
+    group.user_set.set([ada, *others])
+    query = _users().filter(pk=ada.pk)
+    assert len(query.get().live_permissions) == Permission.objects.count()
+    (plan,) = json.loads(query.explain(analyze=True, format="json"))
+    read = [
+        node["Actual Rows"] * node["Actual Loops"]
+        for node in _nodes(plan["Plan"])
+        if node.get("Relation Name") == "auth_user_groups"
+    ]
+    assert read
+    assert sum(read) <= 1
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for below in plan.get("Plans", ()):
+        yield from _nodes(below)
 
 
 @pytest.mark.parametrize("change", [changed_password, expired, deleted])

@@ -163,10 +163,12 @@ class Atomic(transaction.Atomic):
         try:
             await block.executor.call(self._end, block, error_type, error, traceback)
         finally:
-            if not block.has_been_ended:  # the call was cancelled before a thread could begin it
-                await self._roll_back(block.executor, asyncio.CancelledError())
-            block.release()
-            await block.close()
+            try:
+                if not block.has_been_ended:  # cancelled before a thread could begin the call
+                    await self._roll_back(block.executor, asyncio.CancelledError())
+            finally:
+                block.release()
+                await block.close()
 
     async def _roll_back(self, executor: Executor, failure: BaseException) -> None:
         await to_the_end(executor.call(self.__exit__, type(failure), failure, None))
