@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass, field
 from functools import cache
@@ -22,7 +22,7 @@ from django.db.models.sql.constants import LOUTER
 from django.db.models.sql.datastructures import BaseTable, Join
 from django.db.models.sql.where import AND, ExtraWhere, NothingNode, WhereNode
 
-from ..database.compiler import MAX_SHAPES, shape_of
+from ..database.compiler import Recent, shape_of
 from .change import Change
 from .keys import Key, canonical, keys_of
 
@@ -145,16 +145,15 @@ def _selects(query: Any, using: str, known: Conditions | None = None) -> Iterato
 
 
 _Completed = tuple[dict[str, Any], list[Any]]
-# By shape, since it takes as long as all the rest. Those used last are at the end.
-_kept: dict[Hashable, _Completed] = {}
+# By shape, since it takes as long as all the rest.
+_kept: Recent[_Completed] = Recent()
 
 
 def _completed(query: Any, using: str) -> _Completed:
     """The joins by alias, those for what is selected and ordered by included; and these."""
     shape = shape_of(query, using)
-    if shape is not None and (kept := _kept.pop(shape, None)) is not None:
-        _kept[shape] = kept
-        return kept
+    if shape is not None and (kept := _kept.use(shape)) is not None:
+        return kept  # type: ignore[no-any-return]
     compiler = query.get_compiler(using)
     _, order_by, _ = compiler.pre_sql_setup()
     compiler.get_distinct()
@@ -163,9 +162,7 @@ def _completed(query: Any, using: str) -> _Completed:
     expressions = [expression for expression, *_ in (*compiler.select, *order_by)]
     plain = [getattr(each, "expression", each) for each in expressions]
     if shape is not None and all(type(each) is Col for each in plain):
-        while len(_kept) >= MAX_SHAPES:
-            _kept.pop(next(iter(_kept)))
-        _kept[shape] = joins, []
+        _kept.keep(shape, (joins, []))
     return joins, expressions
 
 

@@ -40,10 +40,6 @@ class DatabaseWrapper(postgresql.DatabaseWrapper):
 
         def _close(self) -> None: ...
 
-        def _rollback(self) -> None: ...
-
-        def _savepoint_rollback(self, sid: str) -> None: ...
-
         def _set_autocommit(self, autocommit: bool) -> None: ...
 
 
@@ -61,7 +57,39 @@ def uses_greenlets(alias: str) -> bool:
 HELPERS = ("client", "creation", "features", "introspection", "ops", "validation")
 
 
-class GreenletDatabaseWrapper(DatabaseWrapper):
+class NotesRollback(BaseDatabaseWrapper):
+    """A wrapper that knows whether a rollback was asked for by `transaction.set_rollback(True)`."""
+
+    rollback_is_meant = False
+
+    def set_rollback(self, rollback: bool) -> None:
+        """Note that a rollback at the end of the block is wanted."""
+        super().set_rollback(rollback)
+        self.rollback_is_meant = rollback
+
+    def _rollback(self) -> None:
+        super()._rollback()  # type: ignore[misc]  # not in the stubs
+        self.rollback_is_meant = False  # it has been done
+
+    def _savepoint_rollback(self, sid: str) -> None:
+        super()._savepoint_rollback(sid)  # type: ignore[misc]
+        self.rollback_is_meant = False
+
+
+def note_rollbacks(wrapper: BaseDatabaseWrapper) -> None:
+    """Make a wrapper of any engine one that `NotesRollback`."""
+    if not isinstance(wrapper, NotesRollback):
+        kind: Any = type(wrapper)
+        wrapper.__class__ = _noting(kind)
+        wrapper.rollback_is_meant = wrapper.needs_rollback  # type: ignore[attr-defined]
+
+
+@cache
+def _noting(kind: Any) -> Any:
+    return type(kind.__name__, (NotesRollback, kind), {"__module__": kind.__module__})
+
+
+class GreenletDatabaseWrapper(NotesRollback, DatabaseWrapper):
     """The same engine inside a greenlet: its connections come from the event loop's pool.
 
     One lives as long as one call or transaction. Its maker is `greenlet_executor`, never Django. It
@@ -70,7 +98,6 @@ class GreenletDatabaseWrapper(DatabaseWrapper):
 
     pool: Any = None  # set by the maker; Django's own code takes from it and gives back
     has_ended = False  # the call or transaction: nobody would give back what is borrowed now
-    rollback_is_meant = False  # somebody has called `transaction.set_rollback(True)`
 
     def __init__(self, settings: Any, alias: str, helpers: Mapping[str, Any] | None = None) -> None:
         super().__init__(settings, alias)
@@ -131,19 +158,6 @@ class GreenletDatabaseWrapper(DatabaseWrapper):
             raise ProgrammingError("Cannot open a new connection in an atomic block.")
         with self.wrap_database_errors:
             self.connect()
-
-    def set_rollback(self, rollback: bool) -> None:
-        """Note that a rollback at the end of the block is wanted."""
-        super().set_rollback(rollback)
-        self.rollback_is_meant = rollback
-
-    def _rollback(self) -> None:
-        super()._rollback()
-        self.rollback_is_meant = False  # it has been done
-
-    def _savepoint_rollback(self, sid: str) -> None:
-        super()._savepoint_rollback(sid)
-        self.rollback_is_meant = False
 
     def _configure_role(self, connection: Adapter) -> bool:
         """Set the role; Django would quote it by the connection of the wrapper, which has none."""

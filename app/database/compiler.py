@@ -12,7 +12,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import NoneType
-from typing import Any
+from typing import Any, Final, TypeVar
 
 from django.db.backends.postgresql import compiler
 from django.db.models import lookups
@@ -100,6 +100,28 @@ class Unknown(Exception):  # noqa: N818 - not an error
     """The query is none of those whose shape is understood."""
 
 
+T = TypeVar("T")
+_NEW: Final = object()
+
+
+class Recent(dict[Hashable, T]):
+    """The `MAX_SHAPES` entries that were used last, the latest at the end. Threads may share it."""
+
+    def use(self, key: Hashable, default: Any = None) -> Any:
+        """Return the value, and keep it for longer; `default` if there is none."""
+        value = self.pop(key, default)
+        if value is not default:
+            self[key] = value
+        return value
+
+    def keep(self, key: Hashable, value: T) -> None:
+        """Keep the value in place of the oldest."""
+        with suppress(RuntimeError, StopIteration):  # of another thread that does so, too
+            while len(self) >= MAX_SHAPES:
+                self.pop(next(iter(self)), None)
+        self[key] = value
+
+
 @dataclass(frozen=True, slots=True)
 class Compiled:
     """The SQL of a shape, and what its compiler had found out."""
@@ -117,9 +139,9 @@ class SQLCompiler(compiler.SQLCompiler):
 
     elide_empty: bool
 
-    shapes: dict[Hashable, Compiled | None] = {}
-    """By shape; None for one that Django compiles. The one used last is at the end."""
-    shapes_of_objects: dict[Hashable, Compiled | None] = {}
+    shapes: Recent[Compiled | None] = Recent()
+    """By shape; None for one that Django compiles."""
+    shapes_of_objects: Recent[Compiled | None] = Recent()
     """Those with annotations, known by their ids: many may be made for one query only."""
 
     def as_sql(
@@ -133,13 +155,12 @@ class SQLCompiler(compiler.SQLCompiler):
         try:
             shape = (self.using, self.elide_empty, _shape(self, parameters))
             shapes = self.shapes_of_objects if _has_objects(self.query) else self.shapes
-            is_new = shape not in shapes
+            compiled = shapes.use(shape, _NEW)
         except Exception:
             # Unknown, or what no key can be made of, or what Django tells in its own way.
             return super().as_sql()
-        if is_new:
+        if compiled is _NEW:
             return self._compile(shapes, shape, parameters)
-        compiled = shapes[shape] = shapes.pop(shape, None)
         if compiled is None:
             return super().as_sql()
         for name, value in zip(_RESULTS, compiled.results, strict=True):
@@ -153,20 +174,16 @@ class SQLCompiler(compiler.SQLCompiler):
         return self.ordering
 
     def _compile(
-        self, shapes: dict[Hashable, Compiled | None], shape: Hashable, parameters: list[Any]
+        self, shapes: Recent[Compiled | None], shape: Hashable, parameters: list[Any]
     ) -> tuple[str, tuple[Any, ...]]:
         sql, found = super().as_sql()
         results = tuple(getattr(self, name) for name in _RESULTS)
         count = len(found) - len(parameters)
         first, last = found[:count], found[count:]
         compiled = Compiled(sql, tuple(first), results, tuple(self.query.annotations.values()))
-        # Another thread may use them at this moment.
-        with suppress(RuntimeError, StopIteration):
-            while len(shapes) >= MAX_SHAPES:
-                shapes.pop(next(iter(shapes)), None)
         # Where other parameters follow, or in another order, it is left to Django from now on.
         is_known = _are_equal(last, parameters) and not self._has_expressions()
-        shapes[shape] = compiled if is_known else None
+        shapes.keep(shape, compiled if is_known else None)
         return sql, found
 
     def _has_expressions(self) -> bool:

@@ -41,6 +41,9 @@ class LoopPool:
     if none is idle, and hears at once why it cannot.
     """
 
+    hint = ""
+    """Where to read why no connection could be opened."""
+
     def __init__(self, alias: str) -> None:
         self.alias = alias
         self.settings = connections.settings[alias]
@@ -53,12 +56,12 @@ class LoopPool:
         self._connect_options["autocommit"] = True
         self._lent: set[Connection] = set()
         self._idle: list[Connection] | None = []
-        # The pool's own queue costs a task for each who waits, until Python 3.12.
         size = self.options.get("max_size") or self.options.get("min_size", DEFAULT_SIZE)
         if size < 1:
             raise ImproperlyConfigured(
                 f'DATABASES["{alias}"]["OPTIONS"]["pool"] needs a max_size of 1 or more.'
             )
+        # The pool's own queue costs a task for each who waits, until Python 3.12.
         self._limiter = CapacityLimiter(
             size,
             self.options.get("timeout", DEFAULT_TIMEOUT_SECONDS),
@@ -159,13 +162,11 @@ class LoopPool:
             connection.pgconn.finish()
         self._limiter.release()
 
-    _hint = ""
-
     def _why_none(self, when: str = "") -> str:
         limiter = self._limiter
         lent = len(self._lent)
         if lent < limiter.size:
-            why = f"{lent} are in use, no other could be opened{self._hint}"
+            why = f"{lent} are in use, no other could be opened{self.hint}"
         else:
             why = f"all {lent} are in use, {limiter.waiting} others wait"
         return (
@@ -176,6 +177,8 @@ class LoopPool:
 
 class Pool(LoopPool):
     """psycopg's, opened by `open_pools`: it keeps connections ready, and replaces lost ones."""
+
+    hint = ": see the log of psycopg.pool"
 
     def __init__(self, alias: str) -> None:
         super().__init__(alias)
@@ -191,8 +194,6 @@ class Pool(LoopPool):
             reconnect_timeout=RECONNECT_SECONDS,
             **{name: value for name, value in self.options.items() if name in _OPTIONS},
         )
-
-    _hint = ": see the log of psycopg.pool"
 
     async def _take(self, seconds: float) -> Connection:
         return await self.connections.getconn(seconds)

@@ -204,14 +204,13 @@ class DjangoExecutor:
 
     def __init__(self, is_transaction: bool = False) -> None:
         self._is_transaction = is_transaction
-        caller = scope.synchronous_caller()
-        self._is_below_synchronous_code = caller is not None
-        self._thread = caller or asyncio.get_running_loop()
+        self._caller = scope.synchronous_caller()
+        self._thread = self._caller or asyncio.get_running_loop()
         self._has_ended = asyncio.Event()
 
     def serves(self, alias: str) -> bool:
         """Whether calls on `alias` belong here: below synchronous code, those on any database."""
-        return self._is_below_synchronous_code or not uses_greenlets(alias)
+        return self._caller is not None or not uses_greenlets(alias)
 
     def holds(self, alias: str) -> bool:  # noqa: ARG002
         """Whether the connection to `alias` outlives a call: it stays with its thread."""

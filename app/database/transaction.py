@@ -16,6 +16,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg.pq import TransactionStatus
 
 from . import debugging, scope
+from .base import note_rollbacks
 from .calls import executor_for
 from .generators import generator_around, has_yielded
 from .scope import ConnectionScope, Executor, Keep
@@ -128,8 +129,8 @@ class Atomic(transaction.Atomic):
 
         def begin() -> None:
             self.__enter__()
-            wrapper: Any = connections[self.alias]
-            _note_what_is_meant(wrapper)
+            wrapper = connections[self.alias]
+            note_rollbacks(wrapper)
             begun.append(wrapper)
 
         try:
@@ -268,30 +269,6 @@ def _has_failed(connection: Any) -> bool:
         or connection.closed_in_transaction
         or getattr(info, "transaction_status", None) in _FAILED
     )
-
-
-def _note_what_is_meant(connection: Any) -> None:
-    """Make the wrapper of another engine tell a wanted rollback, as ours does by itself."""
-    if hasattr(connection, "rollback_is_meant"):
-        return
-    kind = type(connection)
-
-    def set_rollback(rollback: bool) -> None:
-        kind.set_rollback(connection, rollback)
-        connection.rollback_is_meant = rollback
-
-    def _rollback() -> None:
-        kind._rollback(connection)
-        connection.rollback_is_meant = False
-
-    def _savepoint_rollback(sid: str) -> None:
-        kind._savepoint_rollback(connection, sid)
-        connection.rollback_is_meant = False
-
-    connection.set_rollback = set_rollback
-    connection._rollback = _rollback
-    connection._savepoint_rollback = _savepoint_rollback
-    connection.rollback_is_meant = connection.needs_rollback
 
 
 def _will_commit(connection: Any) -> bool:

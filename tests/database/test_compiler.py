@@ -18,7 +18,7 @@ from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 
 from app.database import compiler as compiler_module
-from app.database.compiler import SQLCompiler
+from app.database.compiler import Recent, SQLCompiler
 from tests.changes.test_conditions import Drawn, querysets
 from tests.items.models import Item, Part
 
@@ -26,9 +26,9 @@ from tests.items.models import Item, Part
 @pytest.fixture(autouse=True)
 def shapes(monkeypatch: pytest.MonkeyPatch) -> dict[Any, Any]:
     """What is kept: at first nothing."""
-    kept: dict[Any, Any] = {}
+    kept: Recent[Any] = Recent()
     monkeypatch.setattr(SQLCompiler, "shapes", kept)
-    monkeypatch.setattr(SQLCompiler, "shapes_of_objects", {})
+    monkeypatch.setattr(SQLCompiler, "shapes_of_objects", Recent())
     return kept
 
 
