@@ -31,6 +31,14 @@ class Subscriber(Protocol):
         ...
 
 
+class Charge(Protocol):
+    """What is to be given back when a subscriber leaves."""
+
+    def release(self) -> None:
+        """Give it back."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Failures:
     """What to make of an exception that a source raises."""
@@ -51,7 +59,7 @@ class SharedOperation:
 
     def __init__(self, start: Start, failures: Failures, forget: Callable[[], object]) -> None:
         # In order of joining, which is about the order in which their memory lies.
-        self.subscribers: dict[Subscriber, None] = {}
+        self.subscribers: dict[Subscriber, Charge | None] = {}
         self.task: asyncio.Task[None] | None = None
         self._start = start
         self._failures = failures
@@ -59,15 +67,19 @@ class SharedOperation:
         self._latest: str | None = None
         self._is_over = False
 
-    def join(self, subscriber: Subscriber) -> None:
-        """Add a subscriber; it gets the current result at once, if there is one yet."""
-        self.subscribers[subscriber] = None
+    def join(self, subscriber: Subscriber, charge: Charge | None = None) -> None:
+        """Add a subscriber; it gets the current result at once, if there is one yet.
+
+        `charge` is released when it leaves, or the operation ends.
+        """
+        self.subscribers[subscriber] = charge
         if self._latest is not None:
             subscriber.next(self._latest)
 
     def leave(self, subscriber: Subscriber) -> None:
         """Remove a subscriber. The last one's leaving ends the operation."""
-        self.subscribers.pop(subscriber, None)
+        if (charge := self.subscribers.pop(subscriber, None)) is not None:
+            charge.release()
         if not self.subscribers and not self._is_over:
             self._finish()
             if self.task is not None:
@@ -121,13 +133,16 @@ class SharedOperation:
         else:
             logger.warning("A subscription's source failed while ending: %r", error)
 
-    def _finish(self) -> dict[Subscriber, None]:
+    def _finish(self) -> list[Subscriber]:
         """Make sure nobody joins any more, and hand over who was there."""
         if not self._is_over:
             self._is_over = True
             self._forget()
         subscribers, self.subscribers = self.subscribers, {}
-        return subscribers
+        for charge in subscribers.values():
+            if charge is not None:
+                charge.release()
+        return list(subscribers)
 
 
 class Live:
@@ -154,15 +169,18 @@ class Live:
                 operation.task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def join(self, key: Hashable, start: Start, subscriber: Subscriber) -> SharedOperation:
+    def join(
+        self, key: Hashable, start: Start, subscriber: Subscriber, charge: Charge | None = None
+    ) -> SharedOperation:
         """Let `subscriber` join the operation `key`, which `start` begins if nobody runs it yet.
 
-        Return the operation; `leave(subscriber)` on it ends the subscription.
+        Return the operation; `leave(subscriber)` on it ends the subscription, and releases its
+        charge, as its end does.
         """
         operation = self.operations.get(key)
         if operation is None:
             operation = self._run(key, start)
-        operation.join(subscriber)
+        operation.join(subscriber, charge)
         return operation
 
     def _run(self, key: Hashable, start: Start) -> SharedOperation:

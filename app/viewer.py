@@ -1,7 +1,7 @@
 """Who is asking, as far as access depends on it, by Django's session."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import import_module
@@ -19,6 +19,7 @@ from django.contrib.auth import (
     load_backend,
 )
 from django.contrib.sessions.backends.db import SessionStore as DatabaseSession
+from django.core.exceptions import ValidationError
 from django.db import connections, router
 from django.db.models import (
     BooleanField,
@@ -70,60 +71,92 @@ def _anonymous(is_unrestricted: bool) -> Viewer:
     return Viewer(is_unrestricted=is_unrestricted)
 
 
-def load_session(key: str) -> Session:
-    """Return whom a session key identifies, and until when, by synchronous database access.
+def anonymous_session() -> Session:
+    """The session of somebody who is not signed in."""
+    return Session("", _anonymous(settings.OPEN_ACCESS))
 
-    An unknown, expired or forged session, or a user who is no longer active, is anonymous, as the
-    empty key is, for which the database is not asked. It takes two queries with Django's backend.
-    Where sessions or users are not kept in the database, or backends of others tell the
-    permissions, it takes what these take. Nothing is written: a session that belongs to nobody
-    any more is left alone.
+
+def load_session(key: str) -> Session:
+    """Return the session of this key, the empty one included, as `load_sessions` does."""
+    return load_sessions([key])[key] if key else anonymous_session()
+
+
+def load_sessions(keys: Collection[str]) -> dict[str, Session]:
+    """Return whom session keys identify, and until when, by synchronous database access.
+
+    An unknown, expired or forged session, or a user who is no longer active, is anonymous. It takes
+    two queries with Django's backend, however many keys there are. Where sessions or users are not
+    kept in the database, or backends of others tell the permissions, it takes what these take for
+    each. Nothing is written: a session that belongs to nobody any more is left alone.
     """
-    anonymous = Session("", _anonymous(settings.OPEN_ACCESS))
-    if not key:
-        return anonymous
-    data, expires_at = _read(key)
-    user = _user_of(data)
-    if user is None:
-        return anonymous
-    viewer = Viewer(
+    found = _read(keys)
+    users = _users_of({key: data for key, (data, _) in found.items()})
+    return {
+        key: Session(key, _viewer_of(users[key]), found[key][1])
+        if key in users
+        else anonymous_session()
+        for key in keys
+    }
+
+
+def _viewer_of(user: Any) -> Viewer:
+    return Viewer(
         user_id=user.pk,
         is_staff=getattr(user, "is_staff", False),
         permissions=_permissions_of(user),
         is_unrestricted=settings.OPEN_ACCESS,
     )
-    return Session(key, viewer, expires_at)
 
 
-def _read(key: str) -> tuple[Mapping[str, Any], float]:
+def _read(keys: Collection[str]) -> dict[str, tuple[Mapping[str, Any], float]]:
     engine = _engine()
     if not issubclass(engine, DatabaseSession):
-        return engine(key).load(), inf
+        return {key: (engine(key).load(), inf) for key in keys}
     # The session itself would only know when it would end if it were saved now.
-    rows = engine.get_model_class().objects.filter(session_key=key, expire_date__gt=timezone.now())
-    row = next(iter(rows), None)  # first() would order the one row
-    return (row.get_decoded(), row.expire_date.timestamp()) if row else ({}, 0)
+    sessions = engine.get_model_class().objects
+    rows = sessions.filter(session_key__in=keys, expire_date__gt=timezone.now())
+    return {row.session_key: (row.get_decoded(), row.expire_date.timestamp()) for row in rows}
 
 
-def _user_of(data: Mapping[str, Any]) -> Any:
-    """The user who has signed in with the session; None if it is not valid, as Django has it."""
-    path = data.get(BACKEND_SESSION_KEY, "")
-    if path not in settings.AUTHENTICATION_BACKENDS or SESSION_KEY not in data:
-        return None
-    backend: Any = load_backend(path)
-    pk_field: Any = get_user_model()._meta.pk
-    user_id = pk_field.to_python(data[SESSION_KEY])
+def _users_of(sessions: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The users who have signed in with these sessions, if they are valid, as Django has it."""
+    ids = {key: id_ for key, data in sessions.items() if (id_ := _user_id(data)) is not None}
+    if not ids:
+        return {}
+    backends = {key: _backend(sessions[key]) for key in ids}
     if _is_known():
-        user = next(iter(_users().filter(pk=user_id)), None)
-        if user is not None and not backend.user_can_authenticate(user):
-            return None
+        by_id = {user.pk: user for user in _users().filter(pk__in=set(ids.values()))}
+        users = {
+            key: user
+            for key, id_ in ids.items()
+            if (user := by_id.get(id_)) is not None and backends[key].user_can_authenticate(user)
+        }
     else:
-        user = backend.get_user(user_id)
+        users = {key: backends[key].get_user(id_) for key, id_ in ids.items()}
+    return {key: user for key, user in users.items() if _is_signed(sessions[key], user)}
+
+
+def _user_id(data: Mapping[str, Any]) -> Any:
+    if data.get(BACKEND_SESSION_KEY) not in settings.AUTHENTICATION_BACKENDS:
+        return None
+    pk_field: Any = get_user_model()._meta.pk
+    try:
+        return pk_field.to_python(data.get(SESSION_KEY))
+    except ValidationError:  # of a user model of earlier days
+        return None
+
+
+def _backend(data: Mapping[str, Any]) -> Any:
+    return load_backend(data[BACKEND_SESSION_KEY])
+
+
+def _is_signed(data: Mapping[str, Any], user: Any) -> bool:
+    """Whether the user's password is still that of the session."""
     if user is None or not hasattr(user, "get_session_auth_hash"):
-        return user
+        return user is not None
     told = data.get(HASH_SESSION_KEY) or ""
     hashes = chain([user.get_session_auth_hash()], user.get_session_auth_fallback_hash())
-    return user if any(constant_time_compare(told, each) for each in hashes) else None
+    return any(constant_time_compare(told, each) for each in hashes)
 
 
 class _Array(Subquery):

@@ -138,8 +138,8 @@ def test_value_that_makes_no_sense_is_refused(name: str, value: str, complaint: 
 
 def test_every_limit_must_be_positive() -> None:
     text = (ROOT / "settings.py").read_text()
-    limits = re.findall(r"^GRAPHQL_\w+ = env\.\w+\([^)]*\)", text, re.MULTILINE)
-    assert len(limits) == len(fields(Limits))
+    limits = re.findall(r"^GRAPHQL_\w+ = env\.(?:int|float)\([^)]*\)", text, re.MULTILINE)
+    assert len(limits) == len([each for each in fields(Limits) if each.type is not bool])
     assert [limit for limit in limits if "validate=POSITIVE" not in limit] == []
 
 

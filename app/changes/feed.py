@@ -13,6 +13,7 @@ from django.db.models import Model, QuerySet
 
 from ..background import BackgroundTask, Backoff
 from ..exceptions import LiveError
+from ..fairness import IS_EXPENSIVE, Turn, Turns
 from .change import Change
 from .conditions import Dependency, dependencies
 from .index import Index
@@ -30,8 +31,6 @@ Source = QuerySet[Any] | type[Model]
 
 SOURCES_AT_ONCE = 16
 """So many look at a time; else a change that concerns all would keep the database from others."""
-LONGEST_TURN_SECONDS = 1.0
-"""After that, a source that is still at work no longer counts."""
 MANY = 100
 """So many subscriptions that are woken by every change of a table are worth a warning."""
 
@@ -115,14 +114,14 @@ class Waiter:
     There are very many, and an `asyncio.Event` for each would be most of their memory.
     """
 
-    __slots__ = ("_changed", "_timer", "_turns", "is_due")
+    __slots__ = ("_changed", "_turn", "_turns", "is_due")
 
-    def __init__(self, turns: asyncio.Semaphore) -> None:
+    def __init__(self, turns: Turns) -> None:
         self.is_due = True
         """Whether something has changed that nobody has looked at yet."""
         self._changed: asyncio.Future[None] | None = None
         self._turns = turns
-        self._timer: asyncio.TimerHandle | None = None
+        self._turn: Turn | None = None
 
     def wake(self) -> None:
         """Tell the watch of a change."""
@@ -140,17 +139,14 @@ class Waiter:
                 self._changed = None
 
     async def begin_turn(self) -> None:
-        """Wait until one of the places for those at work is free."""
-        await self._turns.acquire()
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(LONGEST_TURN_SECONDS, self.end_turn)
+        """Wait until it is this one's turn to work."""
+        self._turn = await self._turns.begin("sources", is_expensive=IS_EXPENSIVE.get())
 
     def end_turn(self) -> None:
         """Let the next begin."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-            self._turns.release()
+        if self._turn is not None:
+            self._turn.end()
+            self._turn = None
 
 
 class Feed:
@@ -166,7 +162,7 @@ class Feed:
         self.backend = backend
         self.index: Index[Waiter] = Index()
         self.waiters: set[Waiter] = set()
-        self.turns = asyncio.Semaphore(SOURCES_AT_ONCE)
+        self.turns = Turns(SOURCES_AT_ONCE)
         self.observers: list[Callable[[list[Change] | None], object]] = []
         """Who is told of everything: functions that neither block nor raise."""
         self._using = using

@@ -15,6 +15,7 @@ import psycopg
 from psycopg.abc import PQGen
 from psycopg.pq import TransactionStatus
 
+from ..fairness import Consumer
 from .greenlets import await_in_greenlet
 
 T = TypeVar("T")
@@ -29,6 +30,8 @@ class Connection(psycopg.AsyncConnection[Any]):
         super().__init__(*args, **kwargs)
         self.created_at = self.alive_at = monotonic()
         self.adapter: Adapter
+        self.consumer: Consumer
+        """Whom it is lent to."""
         self._poller = poll()
         self._poller.register(self.pgconn.socket, POLLIN)
 

@@ -1,4 +1,4 @@
-"""Let a bounded number of callers in; the others wait in a queue, until a deadline."""
+"""Let a bounded number of callers in; the others wait, until a deadline."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import math
 from dataclasses import dataclass
 from time import monotonic
 
+from ..fairness import Consumer, FairSemaphore
+
 
 class CapacityLimiter:
-    """`size` slots of one event loop, given in the order of asking, and counts for statistics."""
+    """`size` slots of one event loop, which consumers take in turn, and counts for statistics."""
 
     def __init__(self, size: int, timeout_seconds: float, max_waiting: int = 0) -> None:
         self.size = size
@@ -17,17 +19,16 @@ class CapacityLimiter:
         self._max_waiting = max_waiting or math.inf
         self.waiting = self.requests = self.queued = self.errors = 0
         self.wait_seconds = 0.0
-        self._free = asyncio.Semaphore(size)
+        self._slots = FairSemaphore(size)
 
-    async def acquire(self) -> None:
-        """Take a slot.
+    async def acquire(self) -> Consumer:
+        """Take a slot: who holds it, as `release` wants to know.
 
         Raise `TimeoutError` if none becomes free in time, `QueueFull` if too many wait already.
         """
         self.requests += 1
-        if not self._free.locked():
-            await self._free.acquire()  # at once
-            return
+        if self._slots.is_open():
+            return await self._slots.acquire()  # at once
         if self.waiting >= self._max_waiting:
             self.errors += 1
             raise asyncio.QueueFull
@@ -36,7 +37,7 @@ class CapacityLimiter:
         began = monotonic()
         try:
             async with asyncio.timeout(self.timeout_seconds):
-                await self._free.acquire()
+                return await self._slots.acquire()
         except TimeoutError:
             self.errors += 1
             raise
@@ -44,9 +45,18 @@ class CapacityLimiter:
             self.waiting -= 1
             self.wait_seconds += monotonic() - began
 
-    def release(self) -> None:
+    def release(self, consumer: Consumer) -> None:
         """Let the next in."""
-        self._free.release()
+        self._slots.release(consumer)
+
+    def why_closed(self) -> str | None:
+        """Why this task would have to wait; None if it need not."""
+        if self._slots.is_open():
+            return None
+        held = self._slots.size if self._slots.is_empty() else self._slots.share
+        whose = "" if self._slots.is_empty() else " by this viewer, who may have no more"
+        which = "all " if self._slots.is_empty() else ""
+        return f"{which}{held} are in use{whose}, {self.waiting} others wait"
 
 
 @dataclass(frozen=True)

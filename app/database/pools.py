@@ -132,12 +132,13 @@ class LoopPool:
         deadline = monotonic() + self._limiter.timeout_seconds
         task = asyncio.current_task()
         cancelled = task.cancelling() if task else 0
-        await self._limiter.acquire()
+        consumer = await self._limiter.acquire()
         try:
             connection = await self._take(deadline - monotonic())
         except BaseException:
-            self._limiter.release()
+            self._limiter.release(consumer)
             raise
+        connection.consumer = consumer
         if task and task.cancelling() > cancelled:
             # Until Python 3.12, wait_for() loses a cancellation that comes with the result:
             # https://github.com/python/cpython/issues/86296
@@ -160,15 +161,12 @@ class LoopPool:
             self._idle.append(connection)
         else:
             connection.pgconn.finish()
-        self._limiter.release()
+        self._limiter.release(connection.consumer)
 
     def _why_none(self, when: str = "") -> str:
-        limiter = self._limiter
-        lent = len(self._lent)
-        if lent < limiter.size:
-            why = f"{lent} are in use, no other could be opened{self.hint}"
-        else:
-            why = f"all {lent} are in use, {limiter.waiting} others wait"
+        why = self._limiter.why_closed()
+        if why is None:
+            why = f"{len(self._lent)} are in use, no other could be opened{self.hint}"
         return (
             f'No connection to the database "{self.alias}"{when}: {why}. '
             'OPTIONS["pool"] sets max_size, timeout and max_waiting.'
@@ -203,7 +201,7 @@ class Pool(LoopPool):
         try:
             finish(self.connections.putconn(connection), self._returning)
         finally:
-            self._limiter.release()
+            self._limiter.release(connection.consumer)
 
     async def _check(self, connection: Connection) -> None:
         """Raise if the server has gone away; ask it only when there is reason to doubt.

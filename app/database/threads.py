@@ -16,6 +16,7 @@ from asgiref.sync import sync_to_async
 from django.db import OperationalError, connections
 from django.db.transaction import TransactionManagementError
 
+from ..fairness import Consumer
 from . import scope
 from .base import uses_greenlets
 from .debugging import Debugging
@@ -32,6 +33,8 @@ class Worker(ThreadPoolExecutor):
     def __init__(self) -> None:
         super().__init__(max_workers=1, thread_name_prefix="orm")
         self.latest: Future[Any] | None = None
+        self.consumer = Consumer("nobody")
+        """Whom it is lent to."""
 
     def submit(self, *args: Any, **kwargs: Any) -> Future[Any]:
         """Remember the call, whose awaiter may be cancelled before it ends."""
@@ -51,13 +54,15 @@ class Threads:
     async def borrow(self) -> Worker:
         """Return a thread that nobody uses."""
         try:
-            await self._limiter.acquire()
+            consumer = await self._limiter.acquire()
         except TimeoutError:
             raise OperationalError(
-                f"No thread for the database within {self._limiter.timeout_seconds:g} s: all "
-                f"{len(self._workers)} are in use; {self._limiter.waiting} others wait."
+                f"No thread for the database within {self._limiter.timeout_seconds:g} s: "
+                f"{self._limiter.why_closed()}."
             ) from None
-        return self._idle.pop()
+        worker = self._idle.pop()
+        worker.consumer = consumer
+        return worker
 
     def give_back(self, worker: Worker) -> None:
         """Lend `worker` on as soon as its latest call has ended."""
@@ -70,7 +75,7 @@ class Threads:
 
     def _lend_on(self, worker: Worker) -> None:
         self._idle.append(worker)
-        self._limiter.release()
+        self._limiter.release(worker.consumer)
 
     def close(self) -> None:
         """Wait for the running calls, then close the threads' connections."""
@@ -86,7 +91,7 @@ class Threads:
             name="threads",
             max_size=len(self._workers),
             size=sum(worker.latest is not None for worker in self._workers),
-            idle=len(self._idle),
+            idle=sum(worker.latest is not None for worker in self._idle),
             waiting=self._limiter.waiting,
             requests=self._limiter.requests,
             queued=self._limiter.queued,

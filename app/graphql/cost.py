@@ -1,8 +1,8 @@
-"""Compute what a document costs: how large it is, and how many fields its result may have."""
+"""Compute what a document costs: how large it is, and how large its result may be."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from math import ceil
+from typing import Any, NamedTuple
 
 from graphql import (
     DocumentNode,
@@ -15,29 +15,27 @@ from graphql import (
     OperationDefinitionNode,
     SelectionNode,
     SelectionSetNode,
-    VariableValues,
-    get_argument_values,
     get_named_type,
-    get_nullable_type,
     get_variable_values,
-    is_list_type,
     type_from_ast,
 )
-from graphql.utilities.coerce_input_value import coerce_default_value
 
-# Of a list whose length the client does not choose, as those of introspection.
-ASSUMED_LIST_LENGTH = 5
+from .lengths import READS_EACH, ListLengths
+
+# What JSON puts around a name: two quotation marks, a colon, a comma, one character of a value.
+BYTES_AROUND_FIELD = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Size:
-    """How deep a selection goes, and how many fields it has when fragments are spread.
+class Size(NamedTuple):
+    """How large a selection is when fragments are spread, or the result that it may have.
 
     Each alias and each spread of a fragment counts anew, and what `@skip` leaves out counts, too.
     """
 
     depth: int = 0
-    fields: int = 0
+    fields: float = 0
+    bytes: float = 0
+    """Of the names in the encoded result: values, whose length nobody knows yet, count as one."""
 
 
 def operation_sizes(document: DocumentNode) -> Iterator[tuple[OperationDefinitionNode, Size]]:
@@ -48,21 +46,24 @@ def operation_sizes(document: DocumentNode) -> Iterator[tuple[OperationDefinitio
             yield node, walk.measure(node.selection_set, None)
 
 
-def result_fields(
+def result_size(
     schema: GraphQLSchema,
+    lengths: ListLengths,
     document: DocumentNode,
     operation: OperationDefinitionNode,
     variables: dict[str, Any],
-) -> int:
-    """How many fields the result of a valid operation may have.
-
-    Those below a list count as often as its argument `first` says, or `ASSUMED_LIST_LENGTH` times.
-    """
+) -> Size:
+    """How large the result of a valid operation may be."""
     values = get_variable_values(schema, operation.variable_definitions or (), variables)
     if isinstance(values, list):
-        return 0  # Executing it will only tell what is wrong with them.
-    walk = _Walk(document, schema, lambda field, node: _list_length(field, node, values))
-    return walk.measure(operation.selection_set, schema.get_root_type(operation.operation)).fields
+        return Size()  # Executing it will only tell what is wrong with them.
+
+    def times(parent: str, field: GraphQLField, node: FieldNode, each: bool) -> float:
+        return lengths.of(parent, field, node, values, each=each)
+
+    walk = _Walk(document, schema, times)
+    size = walk.measure(operation.selection_set, schema.get_root_type(operation.operation))
+    return Size(size.depth, ceil(size.fields), ceil(size.bytes))
 
 
 class _Walk:
@@ -75,7 +76,7 @@ class _Walk:
         self,
         document: DocumentNode,
         schema: GraphQLSchema | None = None,
-        times: Callable[[GraphQLField, FieldNode], int] = lambda *_: 1,
+        times: Callable[[str, GraphQLField, FieldNode, bool], float] = lambda *_: 1,
     ) -> None:
         self._schema = schema
         self._times = times
@@ -84,56 +85,59 @@ class _Walk:
             for node in document.definitions
             if isinstance(node, FragmentDefinitionNode)
         }
-        self._measured: dict[str, Size] = {}
+        self._measured: dict[tuple[str, bool], Size] = {}
 
-    def measure(self, selections: SelectionSetNode, parent: Any) -> Size:
+    def measure(self, selections: SelectionSetNode, parent: Any, each: bool = True) -> Size:
         """The size of what is selected of the type `parent`, None without a schema."""
-        depth = fields = 0
+        depth, fields, bytes_ = Size()
         for node in selections.selections:
-            size = self._measure_one(node, parent)
-            depth, fields = max(depth, size.depth), fields + size.fields
-        return Size(depth, fields)
+            size = self._measure_one(node, parent, each)
+            depth = max(depth, size.depth)
+            fields += size.fields
+            bytes_ += size.bytes
+        return Size(depth, fields, bytes_)
 
-    def _measure_one(self, node: SelectionNode, parent: Any) -> Size:
+    def _measure_one(self, node: SelectionNode, parent: Any, each: bool) -> Size:
         match node:
-            case FieldNode(selection_set=SelectionSetNode() as nested):
-                times, type_ = self._below(node, parent)
-                below = self.measure(nested, type_)
-                return Size(below.depth + 1, 1 + times * below.fields)
+            case FieldNode():
+                return self._measure_field(node, parent, each)
             case InlineFragmentNode():
-                return self.measure(node.selection_set, self._narrowed(node, parent))
+                return self.measure(node.selection_set, self._narrowed(node, parent), each)
             case FragmentSpreadNode():
-                return self._measure_fragment(node.name.value)
-        return Size(1, 1)
+                return self._measure_fragment(node.name.value, each)
+        raise TypeError(f"A selection was expected, but {node} came.")
 
-    def _measure_fragment(self, name: str) -> Size:
-        if name not in self._measured and name in self._fragments:
+    def _measure_field(self, node: FieldNode, parent: Any, each: bool) -> Size:
+        key = node.alias or node.name
+        own = len(key.value) + BYTES_AROUND_FIELD
+        if node.selection_set is None:
+            return Size(1, 1, own)
+        times, type_, each = self._below(node, parent, each)
+        below = self.measure(node.selection_set, type_, each)
+        return Size(below.depth + 1, 1 + times * below.fields, own + times * below.bytes)
+
+    def _measure_fragment(self, name: str, each: bool) -> Size:
+        key = name, each
+        if key not in self._measured and name in self._fragments:
             # Counts as empty where it spreads itself: GraphQL's own rules refuse that cycle.
-            self._measured[name] = Size()
+            self._measured[key] = Size()
             fragment = self._fragments[name]
-            self._measured[name] = self.measure(
-                fragment.selection_set, self._narrowed(fragment, None)
+            self._measured[key] = self.measure(
+                fragment.selection_set, self._narrowed(fragment, None), each
             )
-        return self._measured.get(name, Size())
+        return self._measured.get(key, Size())
 
-    def _below(self, node: FieldNode, parent: Any) -> tuple[int, Any]:
-        """How often what is selected below a field counts, and of which type it is."""
+    def _below(self, node: FieldNode, parent: Any, each: bool) -> tuple[float, Any, bool]:
+        """How often what is selected below a field counts, of which type, and if of each there."""
         if self._schema is None:
-            return 1, None
-        field = self._schema.get_field(parent, node.name.value)
+            return 1, None, each
+        name = node.name.value
+        field = self._schema.get_field(parent, name)
         assert field is not None  # noqa: S101 - the document is valid
-        return self._times(field, node), get_named_type(field.type)
+        times = self._times(parent.name, field, node, each)
+        return times, get_named_type(field.type), each and name in READS_EACH
 
     def _narrowed(self, node: InlineFragmentNode | FragmentDefinitionNode, parent: Any) -> Any:
         if self._schema is None or node.type_condition is None:
             return parent
         return type_from_ast(self._schema, node.type_condition)
-
-
-def _list_length(field: GraphQLField, node: FieldNode, values: VariableValues) -> int:
-    if (argument := field.args.get("first")) is not None:
-        first = get_argument_values(field, node, values).get("first")
-        if first is None and argument.default is not None:  # null, which asks for no number
-            first = coerce_default_value(argument)
-        return max(1, first) if isinstance(first, int) else ASSUMED_LIST_LENGTH
-    return ASSUMED_LIST_LENGTH if is_list_type(get_nullable_type(field.type)) else 1

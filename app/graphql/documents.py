@@ -1,9 +1,24 @@
 """Parse and validate each distinct document once."""
 
 from collections import OrderedDict
+from dataclasses import replace
+from typing import Final
 
-from graphql import DocumentNode, GraphQLError, GraphQLSchema, parse, validate
-from graphql.validation import MaxIntrospectionDepthRule, specified_rules
+from graphql import (
+    DocumentNode,
+    GraphQLError,
+    GraphQLSchema,
+    OperationDefinitionNode,
+    parse,
+    print_ast,
+    separate_operations,
+    validate,
+)
+from graphql.validation import (
+    MaxIntrospectionDepthRule,
+    NoSchemaIntrospectionCustomRule,
+    specified_rules,
+)
 from graphql.validation.rules import overlapping_fields_can_be_merged
 
 from .cost import operation_sizes
@@ -20,6 +35,30 @@ overlapping_fields_can_be_merged.MAX_COMPLEXITY_BUDGET = 10_000
 RULES = (*specified_rules, MaxIntrospectionDepthRule)
 
 
+class Document:
+    """A valid document."""
+
+    __slots__ = ("_canonical", "node")
+
+    def __init__(self, node: DocumentNode) -> None:
+        self.node: Final = node
+        self._canonical: dict[str, str] = {}
+
+    def canonical(self, operation: OperationDefinitionNode) -> str:
+        """What the operation asks for, in the same words whoever wrote it.
+
+        Without comments, without the operation's name, with the fragments in order, and without
+        what belongs to other operations.
+        """
+        name = operation.name.value if operation.name else ""
+        if name not in self._canonical:
+            separate = separate_operations(self.node)[name].definitions
+            unnamed = replace(operation, name=None)
+            fragments = [print_ast(each) for each in separate if each is not operation]
+            self._canonical[name] = "\n".join([print_ast(unnamed), *sorted(fragments)])
+        return self._canonical[name]
+
+
 class Documents:
     """The valid documents asked for last.
 
@@ -30,18 +69,24 @@ class Documents:
     def __init__(self, schema: GraphQLSchema, limits: Limits) -> None:
         self._schema = schema
         self._limits = limits
-        self._documents: OrderedDict[str, DocumentNode] = OrderedDict()
+        self._rules = RULES if limits.introspection else (*RULES, NoSchemaIntrospectionCustomRule)
+        self._documents: OrderedDict[str, Document] = OrderedDict()
         self._characters = 0
 
     def __len__(self) -> int:
         return len(self._documents)
 
-    def get(self, text: str) -> DocumentNode:
-        """The parsed document. Raises InvalidDocumentError."""
+    def find(self, text: str) -> Document | None:
+        """The document, if it is still here."""
         if (document := self._documents.get(text)) is not None:
             self._documents.move_to_end(text)
+        return document
+
+    def get(self, text: str) -> Document:
+        """The document, parsed unless it is here. Raises InvalidDocumentError."""
+        if (document := self.find(text)) is not None:
             return document
-        document = self._parse(text)
+        document = Document(self._parse(text))
         self._documents[text] = document
         self._characters += len(text)
         while (
@@ -64,7 +109,7 @@ class Documents:
             raise InvalidDocumentError([error]) from None
         # The size first: some of GraphQL's own rules take long over a document that is too large.
         errors = self._errors_of_size(document) or validate(
-            self._schema, document, RULES, max_errors=10
+            self._schema, document, self._rules, max_errors=10
         )
         if errors:
             for each in errors:

@@ -1,9 +1,10 @@
 """Execute operations: queries and mutations each on its own, subscriptions shared."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from inspect import isawaitable
-from typing import Any, Final
+from typing import Final
 
 from graphql import (
     DocumentNode,
@@ -20,11 +21,13 @@ from graphql import (
 )
 
 from ..changes.feed import SUBSCRIPTION, Feed
+from ..fairness import CONSUMER, IS_EXPENSIVE, FairSemaphore
 from ..live import Failures, Live, SharedOperation, Subscriber
 from ..viewer import Viewer
+from .budgets import Account, Budgets
 from .context import Context
-from .cost import result_fields
-from .documents import Documents
+from .cost import Size, result_size
+from .documents import Document, Documents
 from .errors import (
     BadUserInputError,
     InvalidDocumentError,
@@ -33,14 +36,24 @@ from .errors import (
     TooManySourcesError,
     cause_of,
     describe,
-    format_error,
     is_transient,
 )
+from .lengths import ListLengths
 from .limits import Limits
 from .request import GraphQLRequest, encode
+from .response import Response, error_response, respond
 
 FAILURES: Final = Failures(is_transient, describe)
 """What shared operations make of an exception."""
+
+
+TOO_MUCH_HELD: Final = TooLargeError(
+    "The results of all your subscriptions together are too long: end one, or ask for less."
+)
+EXPENSIVE_FIELDS = 500
+"""A result of so many fields keeps the event loop from all others for some milliseconds."""
+EXPENSIVE_CHARACTERS = 2000
+"""So does a document of so many characters when it is parsed and validated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +65,20 @@ class Operation:
     type: OperationType
     field: str
     """The name of its first field, for the log."""
+    key: str
+    """What it asks for, whatever the words; of subscriptions only."""
+    cost: int
+    """How many fields its result may have."""
 
     @property
     def is_subscription(self) -> bool:
         """Whether results keep coming."""
         return self.type is OperationType.SUBSCRIPTION
+
+    @property
+    def is_expensive(self) -> bool:
+        """Whether executing it keeps the event loop from all others for a while."""
+        return self.cost > EXPENSIVE_FIELDS
 
 
 class Engine:
@@ -64,39 +86,52 @@ class Engine:
 
     def __init__(self, schema: GraphQLSchema, feed: Feed, live: Live, limits: Limits) -> None:
         self.documents: Final = Documents(schema, limits)
+        self.budgets: Final = Budgets(limits)
         self.executions = 0
         """How many times a query, a mutation, or a subscription's result was executed."""
         self._schema = schema
+        self._lengths = ListLengths(schema)
         self._feed = feed
         self._live = live
         self._limits = limits
+        self._parsing = FairSemaphore(1)
 
-    def prepare(self, request: GraphQLRequest) -> Operation:
+    async def prepare(self, request: GraphQLRequest) -> Operation:
         """Parse, validate and choose the operation. Raises InvalidDocumentError."""
-        document = self.documents.get(request.query)
-        operation = get_operation_ast(document, request.operation_name)
+        document = self.documents.find(request.query) or await self._parse(request.query)
+        operation = get_operation_ast(document.node, request.operation_name)
         if operation is None:
-            raise InvalidDocumentError([_unknown_operation(document, request.operation_name)])
+            raise InvalidDocumentError([_unknown_operation(document.node, request.operation_name)])
         # Others would only be kept in memory, and keep equal subscriptions apart.
         declared = {each.variable.name.value for each in operation.variable_definitions or ()}
         variables = {key: request.variables[key] for key in declared & request.variables.keys()}
-        fields = result_fields(self._schema, document, operation, variables)
-        if fields > (limit := self._limits.max_result_fields):
-            message = (
-                f"The result may have {fields} fields, but at most {limit} are allowed: "
-                "ask for fewer fields, or shorter lists by `first`."
-            )
-            raise InvalidDocumentError([TooLargeError(message)])
+        size = result_size(self._schema, self._lengths, document.node, operation, variables)
+        self._check(size)
         first = getattr(operation.selection_set.selections[0], "name", None)
+        is_subscription = operation.operation is OperationType.SUBSCRIPTION
         return Operation(
             replace(request, variables=variables),
-            document,
+            document.node,
             operation.operation,
             first.value if first else "",
+            document.canonical(operation) if is_subscription else "",
+            int(size.fields),
         )
 
-    async def execute(self, operation: Operation, viewer: Viewer) -> dict[str, Any]:
-        """Run a query or mutation: the response."""
+    @asynccontextmanager
+    async def turn(self, operation: Operation) -> AsyncIterator[None]:
+        """Wait until it is this consumer's turn for expensive work, if the operation is that."""
+        if not operation.is_expensive:
+            yield
+            return
+        turn = await self._feed.turns.begin("operations", is_expensive=True)
+        try:
+            yield
+        finally:
+            turn.end()
+
+    async def execute(self, operation: Operation, viewer: Viewer) -> Response:
+        """Run a query or mutation, within its `turn`."""
         self.executions += 1
         result = execute(
             self._schema,
@@ -105,25 +140,68 @@ class Engine:
             variable_values=operation.request.variables,
             operation_name=operation.request.operation_name,
         )
-        return response(await result if isawaitable(result) else result)
+        return self._respond(await result if isawaitable(result) else result)
 
     def subscribe(
-        self, operation: Operation, viewer: Viewer, subscriber: Subscriber
+        self, operation: Operation, viewer: Viewer, subscriber: Subscriber, account: Account
     ) -> SharedOperation:
         """Let `subscriber` join all equal viewers who ask exactly the same.
 
-        Raise TooManySourcesError if nobody asks the same yet, and too many sources run.
+        Raise TooManySourcesError if nobody asks the same yet, and too many sources run;
+        TooManySubscriptionsError and TooCostlyError if the account is at its limits.
         """
-        request = operation.request
-        variables = encode(sorted(request.variables.items()))
-        key = (request.query, request.operation_name, variables, viewer)
+        variables = encode(sorted(operation.request.variables.items()))
+        key = (operation.key, variables, viewer)
         running = self._live.operations
         if key not in running and len(running) >= self._limits.max_sources:
-            raise TooManySourcesError("The server runs too many sources. Try again later.")
-        return self._live.join(key, lambda: self._results(operation, viewer), subscriber)
+            error = TooManySourcesError("The server runs too many sources. Try again later.")
+            raise account.refusal(error)
+        charge = account.charge(key, operation.cost)
+        return self._live.join(
+            key, lambda: self._results(operation, viewer, account), subscriber, charge
+        )
 
-    async def _results(self, operation: Operation, viewer: Viewer) -> AsyncGenerator[str, None]:
+    async def _parse(self, text: str) -> Document:
+        # One at a time, since nothing in it awaits: the others get their steps in between.
+        if len(text) <= EXPENSIVE_CHARACTERS:
+            consumer = await self._parsing.acquire()
+            try:
+                return self.documents.get(text)
+            finally:
+                self._parsing.release(consumer)
+        turn = await self._feed.turns.begin("documents", is_expensive=True)
+        try:
+            return self.documents.get(text)
+        finally:
+            turn.end()
+
+    def _check(self, size: Size) -> None:
+        limits = self._limits
+        for unit, value, limit, hint in (
+            ("fields", size.fields, limits.max_result_fields, "fewer fields"),
+            ("bytes of names", size.bytes, limits.max_result_bytes, "shorter names, fewer fields"),
+        ):
+            if value > limit:
+                message = (
+                    f"The result may have {value:.0f} {unit}, but at most {limit} are allowed: "
+                    f"ask for {hint}, or shorter lists by `first`."
+                )
+                self.budgets.refused[TooLargeError.code] += 1
+                raise InvalidDocumentError([TooLargeError(message)])
+
+    def _respond(self, result: ExecutionResult) -> Response:
+        try:
+            return respond(result, self._limits.max_result_bytes)
+        except TooLargeError as error:
+            self.budgets.refused[error.code] += 1
+            return Response(error_response(error))
+
+    async def _results(
+        self, operation: Operation, viewer: Viewer, account: Account
+    ) -> AsyncGenerator[str, None]:
         SUBSCRIPTION.set(f"Subscription {operation.field}")
+        CONSUMER.set(account.consumer)
+        IS_EXPENSIVE.set(operation.is_expensive)
         # graphql-core's `subscribe` would keep the latest event and its result until the next.
         executor = Executor.build(
             self._schema,
@@ -141,6 +219,7 @@ class Engine:
             _raise_transient(stream)
             raise SourceError(stream.errors or [])
         events = aiter(stream)
+        held = 0
         try:
             async for event in events:
                 result = execute_subscription_event(executor.build_per_event_executor(event))
@@ -148,10 +227,15 @@ class Engine:
                     result = await result
                 self.executions += 1
                 _raise_transient(result)
-                text = encode(response(result))
+                text = self._respond(result).text
+                if not account.may_hold(len(text) - held):
+                    text = error_response(account.refusal(TOO_MUCH_HELD))
+                account.held_bytes += len(text) - held
+                held = len(text)
                 del event, result
                 yield text
         finally:
+            account.held_bytes -= held
             if isinstance(events, AsyncGenerator):
                 await events.aclose()
 
@@ -161,16 +245,6 @@ def _raise_transient(result: ExecutionResult) -> None:
     for error in result.errors or ():
         if is_transient(error):
             raise cause_of(error)
-
-
-def response(result: ExecutionResult) -> dict[str, Any]:
-    """The result as GraphQL's response format has it; no `data` if nothing was executed."""
-    errors = [format_error(error) for error in result.errors or ()]
-    is_request_error = result.data is None and all(
-        error.path is None for error in result.errors or ()
-    )
-    body: dict[str, Any] = {"errors": errors} if errors else {}
-    return body if errors and is_request_error else body | {"data": result.data}
 
 
 def _unknown_operation(document: DocumentNode, name: str | None) -> GraphQLError:

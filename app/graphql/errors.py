@@ -46,20 +46,42 @@ class ForbiddenError(ClientError):
     code = "FORBIDDEN"
 
 
-class TooManyOperationsError(ClientError):
-    """The connection runs as many operations as it may."""
+class LimitError(ClientError):
+    """A limit has refused something; the message says which, and how to go on."""
+
+
+class TooManyOperationsError(LimitError):
+    """The viewer, or the connection, runs as many operations as it may."""
 
     code = "TOO_MANY_OPERATIONS"
 
 
-class TooManySourcesError(ClientError):
+class TooManyConnectionsError(LimitError):
+    """The viewer has as many connections as they may."""
+
+    code = "TOO_MANY_CONNECTIONS"
+
+
+class TooManySourcesError(LimitError):
     """The process runs as many sources as it may."""
 
     code = "TOO_MANY_SOURCES"
 
 
-class TooLargeError(ClientError):
-    """The result would be larger than it may be."""
+class TooManySubscriptionsError(LimitError):
+    """The viewer follows as many different sources as they may."""
+
+    code = "TOO_MANY_SUBSCRIPTIONS"
+
+
+class TooCostlyError(LimitError):
+    """The viewer's sources would cost more together than they may."""
+
+    code = "SUBSCRIPTIONS_TOO_COSTLY"
+
+
+class TooLargeError(LimitError):
+    """The result is, or would be, larger than it may be."""
 
     code = "RESULT_TOO_LARGE"
 

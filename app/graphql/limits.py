@@ -20,13 +20,25 @@ class Limits:
     """Fields selected, each spread of a fragment counted anew: bounds what aliases multiply."""
     max_result_fields: int
     """Fields of a result, those below a list as often as its argument `first` says."""
+    max_result_bytes: int
+    """Of an encoded result. Names count before it is there, and all when it is encoded."""
     max_cached_documents: int
+    introspection: bool
+    """Whether clients may ask what the schema is."""
     max_connections: int
     """WebSockets and event streams open in one process."""
+    max_connections_per_viewer: int
+    """The same of one viewer or, of those who are not signed in, of one address."""
     max_sources: int
     """Running in one process: equal subscriptions of equal viewers share one."""
+    max_subscriptions_per_viewer: int
+    """Different ones in one process, whatever they are asked over."""
+    max_cost_per_viewer: int
+    """Fields in the results of all these together, as `max_result_fields` counts them."""
     max_operations: int
     """Queries, mutations and subscriptions running at once on one WebSocket."""
+    max_operations_per_viewer: int
+    """Queries and mutations running at once in one process, whatever they are asked over."""
     connection_init_seconds: float
     ping_seconds: float
     """Between the server's pings or keep-alive comments."""

@@ -7,6 +7,7 @@ from typing import Final, Protocol, Self
 
 from ..background import BackgroundTask
 from .connection import Close, Connection
+from .sessions import Sessions
 from .shutdown import before_stop
 
 CHECK_SECONDS = 1.0
@@ -39,6 +40,8 @@ class Clients:
     """
 
     def __init__(self, max_connections: int) -> None:
+        self.sessions: Final = Sessions()
+        """Whose they are."""
         self._max_connections = max_connections
         self._parts: tuple[set[Client], ...] = tuple(set() for _ in range(PARTS))
         self._by_session: dict[str, set[Connection]] = {}
@@ -112,6 +115,7 @@ class Clients:
         self._signals.close()
         if self._task is not None:
             await self._task.stop()
+        await self.sessions.close()
 
     def _stop(self) -> None:
         # Without it, the server waits for event streams, which have no end of their own.

@@ -42,8 +42,8 @@ class Connection:
 
     def __init__(self, receive: Receive, send: Send, session: Session) -> None:
         self.session = session
-        self.outbox: Final = Outbox(is_eager=_server_transport(send) is not None)
-        self._transport = _server_transport(receive)
+        self.outbox: Final = Outbox(is_eager=server_transport(send) is not None)
+        self._transport = server_transport(receive)
         self._reader: asyncio.Task[Any] | None = None
         self._is_closing = False
         self._close: Close | None = None
@@ -124,7 +124,7 @@ class Connection:
         self.close(None)
 
 
-def _server_transport(call: Receive | Send) -> asyncio.Transport | None:
+def server_transport(call: Receive | Send) -> asyncio.Transport | None:
     """The transport of the server whose own `receive` or `send` this is; None if it is wrapped.
 
     ASGI has no word for cutting a connection, and closing waits until the client has read what

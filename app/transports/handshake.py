@@ -9,14 +9,17 @@ from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket as StarletteWebSocket
 
+from ..fairness import CONSUMER
+from ..graphql.budgets import Account, consumer_of
 from ..graphql.engine import Engine
+from ..graphql.errors import TooManyConnectionsError
 from ..graphql.limits import Limits
 from ..origin import is_origin_allowed
 from ..viewer import Session
 from .clients import Clients
 from .connection import Close, Connection
 from .denial import deny
-from .sessions import session_key, session_of
+from .sessions import session_key
 from .subprotocols import SUBPROTOCOLS
 from .websocket import WebSocket
 
@@ -40,7 +43,8 @@ class WebSocketHandler(GraphQLWebsocketHandlerBase):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one WebSocket from its handshake to its end."""
-        peer = "{}:{}".format(*(scope.get("client") or ("?", "?")))
+        address, port = scope.get("client") or ("?", "?")
+        peer = f"{address}:{port}"
         headers = Headers(scope=scope)
         await receive()  # websocket.connect
         if not is_origin_allowed(headers):
@@ -49,16 +53,30 @@ class WebSocketHandler(GraphQLWebsocketHandlerBase):
             await deny(scope, receive, send, 403, "This origin is not allowed here.")
             return
         try:
-            session = await session_of(session_key(headers.get("cookie", "")))
+            session = await self._clients.sessions.load(session_key(headers.get("cookie", "")))
         except DatabaseError as error:
             logger.error("WebSocket of %s refused: no viewer: %s", peer, error)  # noqa: TRY400
             reason = "The database does not answer. Try again later."
             await deny(scope, receive, send, 503, reason)
             return
-        await self._accept(scope, receive, send, session, peer)
+        account = self._engine.budgets.account(consumer_of(session.viewer, address))
+        CONSUMER.set(account.consumer)
+        try:
+            account.check_connections()
+        except TooManyConnectionsError as error:
+            await deny(scope, receive, send, 429, str(error))
+            return
+        with account.connection():
+            await self._accept(scope, receive, send, session, account, peer)
 
     async def _accept(
-        self, scope: Scope, receive: Receive, send: Send, session: Session, peer: str
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        session: Session,
+        account: Account,
+        peer: str,
     ) -> None:
         connection = Connection(receive, send, session)
 
@@ -75,7 +93,9 @@ class WebSocketHandler(GraphQLWebsocketHandlerBase):
             logger.warning("WebSocket of %s refused: %s", peer, refusal)
             await deny(scope, receive, send, 503, refusal)
             return
-        websocket = WebSocket(self._engine, self._limits, subprotocol, connection)
+        websocket = WebSocket(
+            self._engine, self._limits, self._clients.sessions, subprotocol, connection, account
+        )
         self._clients.add(websocket)
         try:
             await send({"type": "websocket.accept", "subprotocol": subprotocol.name})

@@ -3,9 +3,11 @@
 https://graphql.github.io/graphql-over-http/draft/
 """
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
 
 from ariadne.asgi.handlers import GraphQLHTTPHandler
 from django.db import Error as DatabaseError
@@ -15,11 +17,15 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from ..exceptions import LiveError
+from ..fairness import CONSUMER
+from ..graphql.budgets import Account, consumer_of
 from ..graphql.engine import Engine, Operation
 from ..graphql.errors import (
     BadUserInputError,
     InvalidDocumentError,
-    TooManySourcesError,
+    LimitError,
+    TooManyConnectionsError,
+    TooManyOperationsError,
     describe,
 )
 from ..graphql.limits import Limits
@@ -27,14 +33,15 @@ from ..graphql.request import GraphQLRequest, RequestError, decode, encode
 from ..origin import is_host_allowed
 from ..viewer import Session, Viewer
 from .clients import Clients
-from .connection import Connection
+from .connection import Connection, server_transport
 from .media_types import EVENT_STREAM, GRAPHQL_JSON, HTML, JSON, preferred_media_type
-from .sessions import session_key, session_of, viewer_of
-from .sse import EventStream, single_event
+from .sessions import session_key
+from .sse import EventStream, single_event, until_disconnected
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
+PART_BYTES = 64 * 1024
+"""A server waits until the client has read one part before it takes the next."""
 
 
 class HTTPError(LiveError):
@@ -68,19 +75,26 @@ class HTTPHandler(GraphQLHTTPHandler):
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one HTTP request."""
         request = Request(scope, receive)
-        try:
-            answer = await self._answer(request, receive, send)
-        except ClientDisconnect:
-            return
-        except HTTPError as error:
-            body = encode({"errors": [{"message": str(error)}]})
-            answer = Response(body, error.status, error.headers, JSON)
-        if answer is not None:
-            # What somebody may see is for nobody else's cache.
-            answer.headers.setdefault("Cache-Control", "no-store")
-            await answer(scope, receive, send)
+        with ExitStack() as running:
+            try:
+                answer = await self._answer(request, receive, send, running)
+            except ClientDisconnect:
+                return
+            except HTTPError as error:
+                body = encode({"errors": [{"message": str(error)}]})
+                answer = Response(body, error.status, error.headers, JSON)
+            except TooManyOperationsError as error:
+                body = f'{{"errors":{describe(error)}}}'
+                answer = Response(body, 429, {"Retry-After": "1"}, JSON)
+            if answer is not None:
+                # What somebody may see is for nobody else's cache.
+                answer.headers.setdefault("Cache-Control", "no-store")
+                answer.headers["X-Content-Type-Options"] = "nosniff"
+                await self._send(answer, request, send)
 
-    async def _answer(self, request: Request, receive: Receive, send: Send) -> Response | None:
+    async def _answer(
+        self, request: Request, receive: Receive, send: Send, running: ExitStack
+    ) -> Response | None:
         if request.method not in ("GET", "POST", "HEAD"):
             raise HTTPError(405, "Use GET or POST.", {"Allow": "GET, POST"})
         if not is_host_allowed(request.headers):
@@ -91,21 +105,46 @@ class HTTPHandler(GraphQLHTTPHandler):
                 return page
             media_type = JSON
         graphql_request = await self._read(request)
+        key = session_key(request.headers.get("cookie", ""))
+        session = await self._session(key)
+        address = request.client.host if request.client else "?"
+        account = self._engine.budgets.account(consumer_of(session.viewer, address))
+        CONSUMER.set(account.consumer)
+        running.enter_context(account.operation())
         try:
-            operation = self._prepare(graphql_request, request.method, media_type)
+            operation = await self._prepare(graphql_request, request.method, media_type)
         except InvalidDocumentError as error:
             body = f'{{"errors":{describe(error)}}}'
             if media_type == EVENT_STREAM:
                 return _single_event(body)
             return Response(body, 400 if media_type == GRAPHQL_JSON else 200, media_type=media_type)
-        key = session_key(request.headers.get("cookie", ""))
         if media_type == EVENT_STREAM and operation.is_subscription:
             if request.method == "HEAD":
                 return Response(media_type=EVENT_STREAM)
-            session = await _identified(session_of(key))
-            return await self._stream(operation, session, receive, send)
-        viewer = await _identified(viewer_of(key))
-        return await self._execute(operation, viewer, media_type)
+            running.close()  # Another limit is there for connections.
+            return await self._stream(operation, session, account, receive, send)
+        return await self._execute(operation, session.viewer, media_type)
+
+    async def _send(self, answer: Response, request: Request, send: Send) -> None:
+        """Send an answer, in parts if it is long, and cut off a client that does not read it."""
+        try:
+            async with asyncio.timeout(self._limits.send_seconds):
+                if len(answer.body) <= PART_BYTES:
+                    await answer(request.scope, request.receive, send)
+                    return
+                start = {"type": "http.response.start", "status": answer.status_code}
+                await send({**start, "headers": answer.raw_headers})
+                for begin in range(0, len(answer.body), PART_BYTES):
+                    part = bytes(answer.body[begin : begin + PART_BYTES])
+                    more = begin + PART_BYTES < len(answer.body)
+                    await send({"type": "http.response.body", "body": part, "more_body": more})
+        except TimeoutError:
+            peer = "{}:{}".format(*(request.client or ("?", "?")))
+            logger.info("Answer to %s is not being read: cut", peer)
+            if (transport := server_transport(send)) is not None:
+                transport.abort()
+                # uvicorn complains of who returns before a connection that was cut is gone.
+                await until_disconnected(request.receive)
 
     async def _read(self, request: Request) -> GraphQLRequest:
         limit = self._limits.max_message_bytes
@@ -123,8 +162,8 @@ class HTTPHandler(GraphQLHTTPHandler):
         except RequestError as error:
             raise HTTPError(400, str(error)) from None
 
-    def _prepare(self, request: GraphQLRequest, method: str, media_type: str) -> Operation:
-        operation = self._engine.prepare(request)
+    async def _prepare(self, request: GraphQLRequest, method: str, media_type: str) -> Operation:
+        operation = await self._engine.prepare(request)
         if operation.type is OperationType.MUTATION and method != "POST":
             raise HTTPError(405, "A mutation must be sent by POST.", {"Allow": "POST"})
         if operation.is_subscription and media_type != EVENT_STREAM:
@@ -132,25 +171,44 @@ class HTTPHandler(GraphQLHTTPHandler):
             raise InvalidDocumentError([BadUserInputError(message)])
         return operation
 
+    async def _session(self, key: str) -> Session:
+        try:
+            return await self._clients.sessions.load(key)
+        except DatabaseError as error:
+            logger.error("A request's viewer could not be loaded: %s", error)  # noqa: TRY400
+            message = "The database does not answer at the moment. Try again later."
+            raise HTTPError(503, message, {"Retry-After": "5"}) from None
+
     async def _execute(self, operation: Operation, viewer: Viewer, media_type: str) -> Response:
-        result = await self._engine.execute(operation, viewer)
+        async with self._engine.turn(operation):
+            text, is_executed = await self._engine.execute(operation, viewer)
         if media_type == EVENT_STREAM:
-            return _single_event(encode(result))
-        is_request_error = "data" not in result
-        status = 400 if is_request_error and media_type == GRAPHQL_JSON else 200
-        return Response(encode(result), status, media_type=media_type)
+            return _single_event(text)
+        status = 400 if not is_executed and media_type == GRAPHQL_JSON else 200
+        return Response(text, status, media_type=media_type)
 
     async def _stream(
-        self, operation: Operation, session: Session, receive: Receive, send: Send
+        self,
+        operation: Operation,
+        session: Session,
+        account: Account,
+        receive: Receive,
+        send: Send,
     ) -> Response | None:
         if (refusal := self._clients.refusal) is not None:
             logger.warning("Event stream refused: %s", refusal)
             raise HTTPError(503, refusal, {"Retry-After": "5"})
-        stream = EventStream(self._engine, self._limits, Connection(receive, send, session))
+        try:
+            account.check_connections()
+        except TooManyConnectionsError as error:
+            raise HTTPError(429, str(error), {"Retry-After": "5"}) from None
+        connection = Connection(receive, send, session)
+        stream = EventStream(self._engine, self._limits, connection, account)
         self._clients.add(stream)
         try:
-            await stream.run(operation, receive, send)
-        except TooManySourcesError as error:
+            with account.connection():
+                await stream.run(operation, receive, send)
+        except LimitError as error:
             return _single_event(f'{{"errors":{describe(error)}}}')
         finally:
             self._clients.discard(stream)
@@ -187,15 +245,6 @@ async def _body(request: Request, limit: int) -> bytes:
             message = f"The request's body may have {limit} bytes at most."
             raise HTTPError(413, message, {"Connection": "close"})  # Do not read the rest.
     return b"".join(chunks)
-
-
-async def _identified(loading: Awaitable[T]) -> T:
-    try:
-        return await loading
-    except DatabaseError as error:
-        logger.error("A request's viewer could not be loaded: %s", error)  # noqa: TRY400
-        message = "The database does not answer at the moment. Try again later."
-        raise HTTPError(503, message, {"Retry-After": "5"}) from None
 
 
 def _single_event(result: str) -> Response:

@@ -5,39 +5,57 @@ from typing import Final
 
 from graphql import OperationType
 
+from ..graphql.budgets import Account
 from ..graphql.engine import Engine, Operation
-from ..graphql.errors import ClientError, InvalidDocumentError, TooManyOperationsError, describe
+from ..graphql.errors import ClientError, TooLargeError, TooManyOperationsError, describe
+from ..graphql.limits import Limits
 from ..graphql.request import GraphQLRequest, encode
+from ..graphql.response import error_response
 from ..live import SharedOperation
+from ..viewer import Viewer
 from .connection import Connection
 from .outbox import Outbox
-from .sessions import viewer_of
+from .sessions import Sessions
 from .subprotocols import Subprotocol
+
+UNREAD: Final = TooLargeError(
+    "The result is not sent, since earlier ones are not read yet. A mutation was carried out."
+)
 
 
 class Operations:
     """The operations of one WebSocket, by the ids that its client has given them.
 
-    Queries and mutations run in tasks of their own. What comes of an operation is put into the
-    connection's outbox in the words of the subprotocol.
+    Each begins in a task of its own, in which queries and mutations run to their end. What comes
+    of an operation is put into the connection's outbox in the words of the subprotocol.
     """
 
     __slots__ = (
+        "_account",
         "_by_id",
         "_connection",
         "_engine",
         "_executions",
-        "_max_operations",
+        "_limits",
+        "_sessions",
         "_subprotocol",
     )
 
     def __init__(
-        self, engine: Engine, subprotocol: Subprotocol, connection: Connection, max_operations: int
+        self,
+        engine: Engine,
+        limits: Limits,
+        sessions: Sessions,
+        subprotocol: Subprotocol,
+        connection: Connection,
+        account: Account,
     ) -> None:
-        self._subprotocol = subprotocol
         self._engine = engine
+        self._limits = limits
+        self._sessions = sessions
+        self._subprotocol = subprotocol
         self._connection = connection
-        self._max_operations = max_operations
+        self._account = account
         self._by_id: dict[str, Subscription | Execution] = {}
         self._executions: set[Execution] = set()
 
@@ -48,13 +66,13 @@ class Operations:
         """Run the request. What keeps it from starting is sent as its error."""
         try:
             self._check_count()
-            operation = self._engine.prepare(request)
-            if operation.is_subscription:
-                self._subscribe(id_, operation)
-            else:
-                self._execute(id_, operation)
-        except (ClientError, InvalidDocumentError) as error:
+        except ClientError as error:
             self.fail(id_, describe(error))
+            return
+        execution = self._by_id[id_] = Execution()
+        execution.task = asyncio.get_running_loop().create_task(self._run(id_, execution, request))
+        self._executions.add(execution)
+        execution.task.add_done_callback(lambda _: self._executions.discard(execution))
 
     def stop(self, id_: str) -> None:
         """End an operation that the client has given up, if it still runs."""
@@ -86,37 +104,66 @@ class Operations:
         return f'{{"id":{encode(id_)},"type":"{self._subprotocol.result}","payload":'
 
     def _check_count(self) -> None:
-        limit = self._max_operations
+        limit = self._limits.max_operations
         # A mutation whose id the client has given up is still at work.
         if len({*self._by_id.values(), *self._executions}) >= limit:
-            raise TooManyOperationsError(f"At most {limit} operations may run at once.")
+            error = TooManyOperationsError(
+                f"At most {limit} operations may run at once on one WebSocket. End one first."
+            )
+            raise self._account.refusal(error)
 
-    def _subscribe(self, id_: str, operation: Operation) -> None:
-        subscription = self._by_id[id_] = Subscription(self, self._connection.outbox, id_)
-        viewer = self._connection.session.viewer
-        subscription.operation = self._engine.subscribe(operation, viewer, subscription)
-
-    def _execute(self, id_: str, operation: Operation) -> None:
-        execution = self._by_id[id_] = Execution(operation)
-        execution.task = asyncio.get_running_loop().create_task(self._run(id_, execution))
-        self._executions.add(execution)
-        execution.task.add_done_callback(lambda _: self._executions.discard(execution))
-
-    async def _run(self, id_: str, execution: "Execution") -> None:
+    async def _run(self, id_: str, execution: "Execution", request: GraphQLRequest) -> None:
         result = errors = None
         try:
-            # Rights may have changed since the handshake.
-            viewer = await viewer_of(self._connection.session.key)
-            result = encode(await self._engine.execute(execution.operation, viewer))
+            with self._account.operation():
+                operation = await self._engine.prepare(request)
+                execution.type = operation.type
+                if execution.is_over and operation.type is not OperationType.MUTATION:
+                    return
+                # Rights may have changed since the handshake.
+                viewer = (await self._sessions.load(self._connection.session.key)).viewer
+                if operation.is_subscription:
+                    self._subscribe(id_, execution, operation, viewer)
+                    return
+                result = await self._execute(operation, viewer)
         except Exception as error:
             errors = describe(error)
         if self._by_id.get(id_) is not execution:
             return  # The client has given it up.
         if errors is not None:
             self.fail(id_, errors)
-        else:
+        elif result is not None:
             self._connection.outbox.append(f"{self.head(id_)}{result}}}")
             self.finish(id_)
+
+    def _subscribe(
+        self, id_: str, execution: "Execution", operation: Operation, viewer: Viewer
+    ) -> None:
+        if self._by_id.get(id_) is not execution:
+            return
+        subscription = Subscription(self, self._connection.outbox, id_)
+        self._by_id[id_] = subscription
+        try:
+            subscription.operation = self._engine.subscribe(
+                operation, viewer, subscription, self._account
+            )
+        except BaseException:
+            self._by_id[id_] = execution
+            raise
+
+    async def _execute(self, operation: Operation, viewer: Viewer) -> str:
+        outbox = self._connection.outbox
+        if operation.is_expensive:
+            # What is not read yet may take up little memory, so long results must wait for that.
+            while True:
+                await outbox.drain()
+                async with self._engine.turn(operation):
+                    if outbox.has_drained():
+                        return (await self._engine.execute(operation, viewer)).text
+        text = (await self._engine.execute(operation, viewer)).text
+        if outbox.appended_characters + len(text) > self._limits.max_result_bytes:
+            return error_response(self._account.refusal(UNREAD))
+        return text
 
 
 class Subscription:
@@ -134,7 +181,7 @@ class Subscription:
 
     def next(self, result: str) -> None:
         """Send a result, instead of an older one that is still unsent."""
-        self._outbox.put(self, f"{self._head}{result}}}")
+        self._outbox.put(self, self._head, result, "}")
 
     def error(self, errors: str) -> None:
         """Send the errors; the subscription is over."""
@@ -152,15 +199,19 @@ class Subscription:
 
 
 class Execution:
-    """A query or mutation that runs for one WebSocket."""
+    """A query or mutation of one WebSocket until it ends, or a subscription until it begins."""
 
-    __slots__ = ("operation", "task")
+    __slots__ = ("is_over", "task", "type")
 
-    def __init__(self, operation: Operation) -> None:
-        self.operation: Final = operation
+    def __init__(self) -> None:
+        self.type: OperationType | None = None
+        """None until it is known."""
+        self.is_over = False
+        """Whether the client has given it up."""
         self.task: asyncio.Task[None] | None = None
 
     def cancel(self) -> None:
-        """Stop a query; a mutation that was begun runs to its end, as over HTTP. Nobody hears."""
-        if self.task is not None and self.operation.type is not OperationType.MUTATION:
+        """Stop it, but for a mutation, which runs to its end, as over HTTP. Nobody hears."""
+        self.is_over = True
+        if self.task is not None and self.type not in (OperationType.MUTATION, None):
             self.task.cancel()

@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable
 from typing import Any
 
 MAX_APPENDED = 100
-"""So many appended messages may be unsent before `drain` waits."""
+MAX_APPENDED_CHARACTERS = 256 * 1024
+"""While so many appended messages, or as long ones, are unsent, `drain` waits."""
 
 
 class Outbox:
@@ -14,7 +15,8 @@ class Outbox:
 
     As long as the client reads, a message is sent within `put`, if the outbox `is_eager`.
     Otherwise messages wait here. A client that reads slowly gets the newest result of each
-    subscription, so there are never more of those than subscriptions. Messages that must all
+    subscription, so there are never more of those than subscriptions; and what several clients
+    wait for is kept once, since a message is put together when it is sent. Messages that must all
     arrive are bounded by whoever awaits `drain` before taking on more.
     """
 
@@ -26,7 +28,9 @@ class Outbox:
         self.writing_since: float | None = None
         """Since when a message waits for the client to read, in the event loop's time."""
         self._is_eager = is_eager
-        self._messages: dict[Hashable, str] = {}
+        self.appended_characters = 0
+        """Of the appended messages that are unsent."""
+        self._messages: dict[Hashable, tuple[str, ...]] = {}
         self._send: Callable[[str], Awaitable[None]] | None = None
         self._failed: Callable[[Exception], object] | None = None
         self._is_sending = False
@@ -37,26 +41,34 @@ class Outbox:
     def __len__(self) -> int:
         return len(self._messages)
 
-    def put(self, key: Hashable, message: str) -> None:
-        """Send `message` as soon as the client reads, instead of an unsent one with this key."""
+    def put(self, key: Hashable, *message: str) -> None:
+        """Send `message` as soon as the client reads, instead of an unsent one with this key.
+
+        It may come in parts, of which others may have the same.
+        """
         if self._is_sending or self._send is None:
             self._messages[key] = message
         else:
-            self._begin(self._send, message)
+            self._begin(self._send, "".join(message))
 
     def append(self, message: str) -> None:
         """Send `message` whatever comes after it."""
         if self._is_sending or self._send is None:
             self._appended += 1
+            self.appended_characters += len(message)
         self.put(_Appended(), message)
 
     def drop(self, key: Hashable) -> None:
         """Do not send the message with this key, if it is still here."""
         self._messages.pop(key, None)
 
+    def has_drained(self) -> bool:
+        """Whether few appended messages are unsent, and no long ones."""
+        return self._appended < MAX_APPENDED and self.appended_characters < MAX_APPENDED_CHARACTERS
+
     async def drain(self) -> None:
-        """Wait until fewer than `MAX_APPENDED` appended messages are unsent."""
-        while self._appended >= MAX_APPENDED:
+        """Wait until the outbox `has_drained`."""
+        while not self.has_drained():
             self._has_drained = self._has_drained or asyncio.Event()
             await self._has_drained.wait()
 
@@ -103,12 +115,14 @@ class Outbox:
 
     def _pop(self) -> str:
         key = next(iter(self._messages))
+        message = "".join(self._messages.pop(key))
         if isinstance(key, _Appended):
             self._appended -= 1
-            if self._appended < MAX_APPENDED and self._has_drained is not None:
+            self.appended_characters -= len(message)
+            if self._has_drained is not None and self.has_drained():
                 self._has_drained.set()
                 self._has_drained = None
-        return self._messages.pop(key)
+        return message
 
 
 class _Appended:

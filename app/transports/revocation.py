@@ -2,19 +2,20 @@
 
 import asyncio
 import logging
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from ..background import BackgroundTask
 from ..changes.change import Change
 from ..changes.feed import Feed
 from ..database.calls import run
-from ..viewer import Session, load_session, users_in, viewer_columns
+from ..viewer import Session, users_in, viewer_columns
 from .clients import Clients
 from .connection import EXPIRED, Close, Connection
+from .sessions import MAX_SESSIONS_AT_ONCE, load_all
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +25,6 @@ BATCH_SECONDS = 0.1
 """How long changes are gathered for one review."""
 LATE_SECONDS = 6.0
 """A second review comes after so long, for clients that were connecting at the first."""
-MAX_SESSIONS_AT_ONCE = 50
 PAUSE_FACTOR = 20
 """A review of many is followed by a pause of this many times the time that it took."""
 MAX_PAUSE_SECONDS = 5.0
@@ -135,10 +135,10 @@ class Revocation:
         signed_in: dict[str, list[Connection]] = defaultdict(list)
         for connection in await self._connections(concerned):
             signed_in[connection.session.key].append(connection)
-        keys = list(signed_in)
+        keys = _in_order(signed_in)
         for start in range(0, len(keys), MAX_SESSIONS_AT_ONCE):
-            some = keys[start : start + MAX_SESSIONS_AT_ONCE]
-            for key, session in zip(some, await run(_load, some), strict=True):
+            sessions = await load_all(keys[start : start + MAX_SESSIONS_AT_ONCE])
+            for key, session in sessions.items():
                 for connection in signed_in[key]:
                     _compare(connection, session)
 
@@ -151,8 +151,15 @@ class Revocation:
         return self._clients.signed_in(concerned.sessions, users)
 
 
-def _load(keys: list[str]) -> list[Session]:
-    return [load_session(key) for key in keys]
+def _in_order(signed_in: Mapping[str, Sequence[Connection]]) -> list[str]:
+    """Return the sessions in the order of review: nobody waits for a viewer with very many."""
+    before: Counter[Any] = Counter()
+    rank: dict[str, int] = {}
+    for key, connections in signed_in.items():
+        user_id = connections[0].session.viewer.user_id
+        rank[key] = before[user_id]
+        before[user_id] += 1
+    return sorted(rank, key=rank.__getitem__)
 
 
 def _compare(connection: Connection, session: Session) -> None:

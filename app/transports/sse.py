@@ -9,6 +9,7 @@ from typing import Final
 
 from starlette.types import Receive, Send
 
+from ..graphql.budgets import Account
 from ..graphql.engine import Engine, Operation
 from ..graphql.limits import Limits
 from .connection import Close, Connection
@@ -19,6 +20,7 @@ HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-store"),
     (b"x-accel-buffering", b"no"),  # nginx would wait until it has a buffer full
+    (b"x-content-type-options", b"nosniff"),
 ]
 COMPLETE = "event: complete\ndata:\n\n"
 COMPLETED: Final = Close(1000, "Completed")
@@ -27,8 +29,11 @@ COMPLETED: Final = Close(1000, "Completed")
 class EventStream:
     """One event stream: a subscriber of a shared operation."""
 
-    def __init__(self, engine: Engine, limits: Limits, connection: Connection) -> None:
+    def __init__(
+        self, engine: Engine, limits: Limits, connection: Connection, account: Account
+    ) -> None:
         self.connection: Final = connection
+        self._account = account
         self._engine = engine
         self._limits = limits
         self._commented_at = asyncio.get_running_loop().time()
@@ -36,7 +41,7 @@ class EventStream:
     async def run(self, operation: Operation, receive: Receive, send: Send) -> None:
         """Stream results until the operation ends or the client goes.
 
-        Raise TooManySourcesError before anything is sent.
+        Raise LimitError before anything is sent.
         """
 
         async def send_event(event: str) -> None:
@@ -44,10 +49,11 @@ class EventStream:
             if event.endswith(COMPLETE):
                 self.connection.close(COMPLETED)
 
-        shared = self._engine.subscribe(operation, self.connection.session.viewer, self)
+        viewer = self.connection.session.viewer
+        shared = self._engine.subscribe(operation, viewer, self, self._account)
         try:
             await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
-            close = await self.connection.run(_until_disconnected(receive), send_event)
+            close = await self.connection.run(until_disconnected(receive), send_event)
         finally:
             shared.leave(self)
         if close is not None:
@@ -55,11 +61,11 @@ class EventStream:
                 logger.info("Event stream closed: %s", close.reason)
             await self.connection.finish(send, {"type": "http.response.body"})
             # uvicorn complains of who returns before a connection that was cut is gone.
-            await _until_disconnected(receive)
+            await until_disconnected(receive)
 
     def next(self, result: str) -> None:
         """Send a result, instead of an older one that is still unsent."""
-        self.connection.outbox.put("next", event(result))
+        self.connection.outbox.put("next", *event(result))
 
     def error(self, errors: str) -> None:
         """Send the errors as a last result."""
@@ -78,16 +84,17 @@ class EventStream:
             self.connection.outbox.put("keep-alive", ":\n\n")
 
 
-def event(result: str) -> str:
-    """Return the event that carries an encoded result."""
-    return f"event: next\ndata: {result}\n\n"
+def event(result: str) -> tuple[str, ...]:
+    """Return the event that carries an encoded result, in parts."""
+    return "event: next\ndata: ", result, "\n\n"
 
 
 def single_event(result: str) -> str:
     """Return the whole stream of an operation that has this one result."""
-    return event(result) + COMPLETE
+    return "".join((*event(result), COMPLETE))
 
 
-async def _until_disconnected(receive: Receive) -> None:
+async def until_disconnected(receive: Receive) -> None:
+    """Wait until the client has gone, whatever else it sends."""
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -6,12 +6,14 @@ from typing import Final
 
 from starlette.types import Message, Receive, Send
 
+from ..graphql.budgets import Account
 from ..graphql.engine import Engine
 from ..graphql.limits import Limits
 from ..graphql.request import encode
 from .connection import Close, CloseError, Connection
 from .messages import ClientMessage, read
 from .operations import Operations
+from .sessions import Sessions
 from .subprotocols import Action, Subprotocol
 
 NOT_INITIALIZED: Final = Close(4408, "Connection initialisation timeout")
@@ -25,12 +27,19 @@ class WebSocket:
     """
 
     def __init__(
-        self, engine: Engine, limits: Limits, subprotocol: Subprotocol, connection: Connection
+        self,
+        engine: Engine,
+        limits: Limits,
+        sessions: Sessions,
+        subprotocol: Subprotocol,
+        connection: Connection,
+        account: Account,
     ) -> None:
         self.connection: Final = connection
+        self._account = account
         self._limits = limits
         self._subprotocol = subprotocol
-        self._operations = Operations(engine, subprotocol, connection, limits.max_operations)
+        self._operations = Operations(engine, limits, sessions, subprotocol, connection, account)
         self._loop = asyncio.get_running_loop()
         self._opened_at = self._pinged_at = self._loop.time()
         self._is_acknowledged = self._awaits_pong = False
@@ -77,9 +86,11 @@ class WebSocket:
             event = await receive()
             if event["type"] == "websocket.disconnect":
                 return
-            self._handle(event)
-            # Who sends much must let others run; who reads nothing must wait.
-            await asyncio.sleep(0)
+            # Who sends much, over however many sockets, must let others run; who reads nothing
+            # must wait.
+            async with self._account.reading:
+                self._handle(event)
+                await asyncio.sleep(0)
             await self.connection.outbox.drain()
 
     def _handle(self, event: Message) -> None:

@@ -64,7 +64,8 @@ REFUSED: dict[str, tuple[str, str]] = {
         LARGE,
     ),
     "large introspection": (
-        "{ __schema { types { fields { args " + ALIASES.replace("id", "name") + "} } } }",
+        "{ __schema { a: types { fields { type " + ALIASES.replace("id", "name") + "} } "
+        "b: types { fields { type " + ALIASES.replace("id", "name") + "} } } }",
         LARGE,
     ),
     "unknown argument": ("{ items(last: 1) { id } }", INVALID),

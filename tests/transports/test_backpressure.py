@@ -7,11 +7,13 @@ from typing import Any
 
 from app.changes.change import Change
 from app.changes.feed import Feed
+from app.graphql.budgets import consumer_of
 from app.graphql.engine import FAILURES, Engine
 from app.graphql.limits import Limits
 from app.live import Live
 from app.transports.connection import Close, Connection
 from app.transports.outbox import MAX_APPENDED
+from app.transports.sessions import Sessions
 from app.transports.subprotocols import GRAPHQL_TRANSPORT_WS
 from app.transports.websocket import WebSocket
 from app.viewer import Session, Viewer
@@ -51,12 +53,14 @@ async def test_who_reads_nothing_is_not_read_from_for_ever() -> None:
         closed.append(close)
 
     closed: list[Close] = []
-    connection = Connection(receive, send, Session("", Viewer(is_unrestricted=True)))
-    websocket = WebSocket(engine, limits, GRAPHQL_TRANSPORT_WS, connection)
+    viewer = Viewer(is_unrestricted=True)
+    connection = Connection(receive, send, Session("", viewer))
+    account = engine.budgets.account(consumer_of(viewer, "127.0.0.1"))
+    websocket = WebSocket(engine, limits, Sessions(), GRAPHQL_TRANSPORT_WS, connection, account)
     task = asyncio.create_task(websocket.run(receive, send, close))
     for _ in range(10 * MAX_APPENDED):
         await asyncio.sleep(0)
-    assert MAX_APPENDED <= taken <= MAX_APPENDED + 2
+    assert MAX_APPENDED <= taken <= MAX_APPENDED + limits.max_operations + 2
     connection.close(Close(1012, "Service restart"))
     await task
     assert [close.code for close in closed] == [1012]

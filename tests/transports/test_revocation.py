@@ -15,6 +15,7 @@ from app.transports import revocation as revocation_module
 from app.transports.clients import Clients
 from app.transports.connection import Close, Connection
 from app.transports.revocation import CHANGED, Concerned, Revocation
+from app.transports.sessions import load_all
 from app.viewer import Session, load_session, viewer_columns
 from tests.clients import PATIENCE_SECONDS, session_cookie
 
@@ -44,11 +45,11 @@ def reviewed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The keys of the sessions that were loaded for a review."""
     keys: list[str] = []
 
-    def load(key: str) -> Session:
-        keys.append(key)
-        return load_session(key)
+    async def load(some: list[str]) -> dict[str, Session]:
+        keys.extend(some)
+        return await load_all(some)
 
-    monkeypatch.setattr(revocation_module, "load_session", load)
+    monkeypatch.setattr(revocation_module, "load_all", load)
     monkeypatch.setattr(revocation_module, "LATE_SECONDS", 0.2)
     monkeypatch.setattr(revocation_module, "PAUSE_FACTOR", 0)
     return keys

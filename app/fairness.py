@@ -1,0 +1,163 @@
+"""Let a bounded number of tasks work at a time, those of each consumer in turn."""
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Hashable
+from contextlib import suppress
+from contextvars import ContextVar
+from time import thread_time
+from typing import Final, NamedTuple
+
+LONGEST_TURN_SECONDS: Final = 1.0
+"""After that, who is still at work, waiting for a slow database say, no longer counts."""
+
+
+class Consumer(NamedTuple):
+    """Whom work is done for."""
+
+    group: str
+    """Groups take turns, too, so that very many of one group are but one group to the others."""
+    key: Hashable = None
+    """None for the server itself, which may have all."""
+
+
+SYSTEM: Final = Consumer("system")
+CONSUMER: ContextVar[Consumer] = ContextVar("CONSUMER", default=SYSTEM)
+"""Whom this task works for; by default, for the server itself."""
+
+IS_EXPENSIVE: ContextVar[bool] = ContextVar("IS_EXPENSIVE", default=False)
+"""Whether this task's work keeps the event loop from all others for a while."""
+
+
+class FairSemaphore:
+    """`size` slots of one event loop.
+
+    Those who wait are let in by turns: groups, consumers within a group, and tasks of a consumer
+    in the order of asking. A consumer holds half of the slots at most, so that whoever comes next
+    need not wait until the first one's work is done; the server itself may hold all.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size: Final = size
+        self._free = size
+        self.share: Final = max(1, size // 2)
+        self._held: dict[Consumer, int] = {}
+        self._groups: OrderedDict[str, OrderedDict[Consumer, deque[asyncio.Future[None]]]] = (
+            OrderedDict()
+        )
+
+    def is_open(self) -> bool:
+        """Whether this task, if it asks now, need not wait."""
+        return self._may_enter(CONSUMER.get())
+
+    def is_empty(self) -> bool:
+        """Whether no slot is free for anybody."""
+        return not self._free
+
+    async def acquire(self, kind: str = "") -> Consumer:
+        """Take a slot: who holds it, as `release` wants to know.
+
+        Different kinds of work are different groups.
+        """
+        consumer = CONSUMER.get()
+        if kind:
+            consumer = Consumer(f"{consumer.group}: {kind}", consumer.key)
+        if self._may_enter(consumer):
+            self._enter(consumer)
+            return consumer
+        waiting = self._groups.setdefault(consumer.group, OrderedDict())
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        queue = waiting.setdefault(consumer, deque())
+        queue.append(future)
+        try:
+            await future
+        except asyncio.CancelledError:
+            if not future.cancelled():
+                self.release(consumer)
+            with suppress(ValueError):  # somebody has looked at it since
+                queue.remove(future)
+            self._forget(consumer)
+            raise
+        return consumer
+
+    def release(self, consumer: Consumer) -> None:
+        """Give back a slot that `consumer` holds, and let in who is next."""
+        self._free += 1
+        self._held[consumer] -= 1
+        if not self._held[consumer]:
+            del self._held[consumer]
+        while self._free and (found := self._next()) is not None:
+            self._enter(found[0])
+            found[1].set_result(None)
+
+    def _may_enter(self, consumer: Consumer) -> bool:
+        # Whoever waits while a slot is free has all that they may hold.
+        share = self.size if consumer.key is None else self.share
+        return self._free > 0 and self._held.get(consumer, 0) < share
+
+    def _enter(self, consumer: Consumer) -> None:
+        self._free -= 1
+        self._held[consumer] = self._held.get(consumer, 0) + 1
+
+    def _next(self) -> tuple[Consumer, asyncio.Future[None]] | None:
+        for group, waiting in self._groups.items():
+            for consumer, queue in waiting.items():
+                while queue and self._may_enter(consumer):
+                    future = queue.popleft()
+                    if not future.done():  # else it was cancelled a moment ago
+                        self._groups.move_to_end(group)
+                        waiting.move_to_end(consumer)
+                        self._forget(consumer)
+                        return consumer, future
+        return None
+
+    def _forget(self, consumer: Consumer) -> None:
+        """Drop what no longer holds anybody who waits."""
+        waiting = self._groups.get(consumer.group, OrderedDict())
+        if not waiting.get(consumer, True):
+            del waiting[consumer]
+            if not waiting:
+                del self._groups[consumer.group]
+
+
+class Turns:
+    """Lets many tasks do cheap work at a time, and one task expensive work.
+
+    Expensive work is followed by a pause as long as itself, in which others get done what has come
+    meanwhile; else each of their steps would have to wait for an expensive one.
+    """
+
+    def __init__(self, at_once: int) -> None:
+        self.cheap: Final = FairSemaphore(at_once)
+        self.expensive: Final = FairSemaphore(1)
+
+    async def begin(self, kind: str, *, is_expensive: bool) -> "Turn":
+        """Wait for a turn, which lasts until its `end`, or `LONGEST_TURN_SECONDS`."""
+        semaphore = self.expensive if is_expensive else self.cheap
+        return Turn(semaphore, await semaphore.acquire(kind), is_expensive)
+
+
+class Turn:
+    """One task's turn."""
+
+    __slots__ = ("_began", "_consumer", "_semaphore", "_timer")
+
+    def __init__(self, semaphore: FairSemaphore, consumer: Consumer, is_expensive: bool) -> None:
+        self._semaphore = semaphore
+        self._consumer = consumer
+        self._began = thread_time() if is_expensive else None
+        self._timer: asyncio.TimerHandle | None = asyncio.get_running_loop().call_later(
+            LONGEST_TURN_SECONDS, self.end
+        )
+
+    def end(self) -> None:
+        """Let the next begin. A second call does nothing."""
+        if self._timer is None:
+            return
+        self._timer.cancel()
+        self._timer = None
+        if self._began is None:
+            self._semaphore.release(self._consumer)
+        else:
+            loop, pause = asyncio.get_running_loop(), thread_time() - self._began
+            loop.call_later(pause, self._semaphore.release, self._consumer)

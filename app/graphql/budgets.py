@@ -1,0 +1,190 @@
+"""What one viewer, or one address of people who are not signed in, may hold and spend at once."""
+
+import logging
+from asyncio import Lock
+from collections import Counter
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
+from ipaddress import IPv6Address, ip_address
+from math import inf
+from time import monotonic
+from typing import Final, TypeVar
+from weakref import WeakValueDictionary
+
+from ..fairness import Consumer
+from ..viewer import Viewer
+from .errors import (
+    LimitError,
+    TooCostlyError,
+    TooManyConnectionsError,
+    TooManyOperationsError,
+    TooManySubscriptionsError,
+)
+from .limits import Limits
+
+logger = logging.getLogger(__name__)
+
+Refusal = TypeVar("Refusal", bound=LimitError)
+
+VIEWERS: Final = "viewers"
+ADDRESSES: Final = "addresses"
+SILENT_SECONDS = 60.0
+
+MAX_HELD_RESULTS = 2
+"""The latest results of a consumer's sources may be as long as so many of the longest allowed."""
+
+
+def consumer_of(viewer: Viewer, address: str) -> Consumer:
+    """Whose budget it is: the viewer's, or that of the address of who is not signed in."""
+    if viewer.user_id is not None:
+        return Consumer(VIEWERS, viewer.user_id)
+    return Consumer(ADDRESSES, _network(address))
+
+
+def _network(address: str) -> str:
+    """Return the address or, of IPv6, the /64 that one customer has."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped is None:
+        return str(IPv6Address(int(parsed) >> 64 << 64))
+    return str(parsed)
+
+
+class Budgets:
+    """The accounts of all who are served at the moment, and how often a limit has refused."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.refused: Final = Counter[str]()
+        """By the error's code."""
+        self._limits = limits
+        self._accounts: WeakValueDictionary[Consumer, Account] = WeakValueDictionary()
+
+    def account(self, consumer: Consumer) -> "Account":
+        """The consumer's account, which exists as long as somebody holds it."""
+        account = self._accounts.get(consumer)
+        if account is None:
+            account = self._accounts[consumer] = Account(consumer, self._limits, self.refused)
+        return account
+
+
+class Account:
+    """What one consumer holds and spends now."""
+
+    def __init__(self, consumer: Consumer, limits: Limits, refused: Counter[str]) -> None:
+        self.consumer: Final = consumer
+        self.connections = 0
+        """WebSockets and event streams."""
+        self.operations = 0
+        """Queries, mutations, and subscriptions that begin."""
+        self.cost = 0
+        """Of all sources together, in fields of a result."""
+        self.held_bytes = 0
+        """Of the latest results of the sources that this consumer was the first to follow."""
+        self.reading: Final = Lock()
+        """Held while a message is read: one at a time, over however many connections."""
+        self._limits = limits
+        self._refused = refused
+        self._told_at = -inf
+        self._charges: dict[Hashable, Charge] = {}
+
+    def check_connections(self) -> None:
+        """Raise TooManyConnectionsError if there may be no more."""
+        if self.connections < (limit := self._limits.max_connections_per_viewer):
+            return
+        self._tell(f"has {limit} connections, and may have no more")
+        message = f"You have {limit} connections, and may have no more. Close some."
+        raise self.refusal(TooManyConnectionsError(message))
+
+    @contextmanager
+    def connection(self) -> Iterator[None]:
+        """Count a connection within the block, after `check_connections`."""
+        self.connections += 1
+        try:
+            yield
+        finally:
+            self.connections -= 1
+
+    @contextmanager
+    def operation(self) -> Iterator[None]:
+        """Count an operation within the block. Raise TooManyOperationsError."""
+        if self.operations >= (limit := self._limits.max_operations_per_viewer):
+            raise self.refusal(
+                TooManyOperationsError(
+                    f"You may run {limit} operations at once. Wait until some have ended."
+                )
+            )
+        self.operations += 1
+        try:
+            yield
+        finally:
+            self.operations -= 1
+
+    def charge(self, source: Hashable, cost: int) -> "Charge":
+        """Let a subscriber follow a source. Equal ones are charged once.
+
+        Raise TooManySubscriptionsError and TooCostlyError.
+        """
+        charge = self._charges.get(source)
+        if charge is None:
+            self._check(cost)
+            charge = self._charges[source] = Charge(self, source, cost)
+            self.cost += cost
+        charge.subscribers += 1
+        return charge
+
+    def remove(self, charge: "Charge") -> None:
+        """Charge for this source no longer."""
+        del self._charges[charge.source]
+        self.cost -= charge.cost
+
+    def may_hold(self, more_bytes: int) -> bool:
+        """Whether the sources' results may take up so many bytes more."""
+        limit = MAX_HELD_RESULTS * self._limits.max_result_bytes
+        return self.held_bytes + more_bytes <= limit
+
+    def refusal(self, error: Refusal) -> Refusal:
+        """Return the error, and count it."""
+        self._refused[error.code] += 1
+        return error
+
+    def _tell(self, what: str) -> None:
+        """Log what is refused, once a minute."""
+        if monotonic() - self._told_at > SILENT_SECONDS:
+            self._told_at = monotonic()
+            group, key = self.consumer
+            who = f"Viewer {key}" if group == VIEWERS else f"Address {key}"
+            hint = "" if group == VIEWERS else ". If it is a proxy, see FORWARDED_ALLOW_IPS"
+            logger.warning("%s %s%s.", who, what, hint)
+
+    def _check(self, cost: int) -> None:
+        limit = self._limits.max_subscriptions_per_viewer
+        if len(self._charges) >= limit:
+            message = f"You may have {limit} different subscriptions. End one to begin another."
+            raise self.refusal(TooManySubscriptionsError(message))
+        if self.cost + cost > (limit := self._limits.max_cost_per_viewer):
+            raise self.refusal(
+                TooCostlyError(
+                    f"Your subscriptions may have {limit} fields of results together, and have "
+                    f"{self.cost}; this one may have {cost}. End one, or ask for less."
+                )
+            )
+
+
+class Charge:
+    """What a consumer is charged for one source, however many of its subscribers follow it."""
+
+    __slots__ = ("_account", "cost", "source", "subscribers")
+
+    def __init__(self, account: Account, source: Hashable, cost: int) -> None:
+        self.source: Final = source
+        self.cost: Final = cost
+        self.subscribers = 0
+        self._account = account
+
+    def release(self) -> None:
+        """One subscriber has left."""
+        self.subscribers -= 1
+        if not self.subscribers:
+            self._account.remove(self)
