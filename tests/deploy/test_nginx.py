@@ -27,12 +27,14 @@ pytestmark = pytest.mark.once
 StartNginx = Callable[..., Nginx]
 
 PATIENCE_SECONDS = 20
+MEGABYTES_64 = 64 << 20
 CONNECTIONS = 100
 SIGN_INS = 6
 """That an address may try at once."""
 IMPATIENT = {
     "client_header_timeout 10s": "client_header_timeout 1s",
     "client_body_timeout 10s": "client_body_timeout 1s",
+    "send_timeout 30s": "send_timeout 1s",
     "keepalive_timeout 15s": "keepalive_timeout 1s",
     "lingering_time 5s": "lingering_time 1s",
     "lingering_timeout 2s": "lingering_timeout 1s",
@@ -43,6 +45,14 @@ PING = "/graphql/?query={__typename}"
 PONG = b'{"data":{"__typename":"Query"}}'
 SILENT = "subscription { silent }"
 ITEM = "subscription { item { state } }"
+ENDLESS = {
+    "event stream": (b"", b"200 OK\r\nX-Accel-Buffering: no"),
+    "WebSocket": (
+        b"Connection: Upgrade\r\nUpgrade: websocket\r\n",
+        b"101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket",
+    ),
+}
+"""What a client asks for, and how an answer begins that goes on and on."""
 
 
 @pytest.fixture
@@ -222,8 +232,6 @@ def test_header_that_drips_is_given_up(impatient: Nginx, upstream: socket.socket
     with impatient.connect_by_tls() as connection:
         connection.sendall(HEAD)
         assert drip(connection) == b""
-    with impatient.connect_by_tls() as connection:
-        assert drip(connection) == b""
     with impatient.connect_in_clear() as connection:
         assert drip(connection) == b""
     assert is_untouched(upstream)
@@ -234,9 +242,9 @@ def test_body_that_drips_does_not_reach_the_server(
 ) -> None:
     with impatient.connect_by_tls() as connection:
         connection.sendall(POST)
-        for _ in range(10):
-            connection.sendall(b"x")
-            time.sleep(0.2)
+        for _ in range(5):  # in pieces within the patience, and in all beyond it
+            connection.sendall(b"xx")
+            time.sleep(0.3)
         assert is_untouched(upstream)
         connection.sendall(b"x" * 990)
         upstream.settimeout(PATIENCE_SECONDS)
@@ -253,9 +261,24 @@ def test_idle_connection_is_closed(start_nginx: StartNginx, server: Server) -> N
         assert read_to_end(connection) == b""
 
 
+@pytest.mark.parametrize("kind", ENDLESS)
+def test_client_that_does_not_read_is_cut_off(
+    kind: str, impatient: Nginx, upstream: socket.socket
+) -> None:
+    asks, begins = ENDLESS[kind]
+    with impatient.connect_by_tls() as client:
+        client.sendall(HEAD + asks + b"\r\n")
+        upstream.settimeout(PATIENCE_SECONDS)
+        with upstream.accept()[0] as behind:
+            behind.settimeout(PATIENCE_SECONDS)
+            read_until(behind, b"\r\n\r\n")
+            behind.sendall(b"HTTP/1.1 " + begins + b"\r\n\r\n")
+            with pytest.raises(ConnectionError):
+                behind.sendall(b"x" * MEGABYTES_64)
+
+
 # Clients that send too much -----------------------------------------------------------------------
 
-MEGABYTES_64 = 64 << 20
 TOO_MUCH = {
     "one long header": (HEAD + b"X-Long: ", b"x" * 65536, (400, 431)),
     "many headers": (HEAD, b"X-Many: x\r\n" * 6000, (400, 431)),
@@ -364,10 +387,8 @@ async def test_client_cannot_forge_its_address(site: Nginx, server: Server) -> N
     async with subscriber(site, "127.0.0.3", **forged):
         pass
     server.wait_for_log("forged HTTP/1.1")
-    assert re.search(r'127\.0\.0\.2:\d+ - "GET \S+forged HTTP/1\.1" 200', server.log)
-    assert re.search(
-        r"127\.0\.0\.3:?'?,? ?\d+\)? - \"WebSocket /graphql/\" \[accepted\]", server.log
-    )
+    assert re.search(r'127\.0\.0\.2:0 - "GET \S+forged HTTP/1\.1" 200', server.log)
+    server.wait_for_log('127.0.0.3:0 - "WebSocket /graphql/" [accepted]')
     assert "192.0.2." not in server.log
 
 
@@ -398,9 +419,8 @@ def test_other_names_get_nothing(site: Nginx) -> None:
         assert read_to_end(connection) == b""
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
+def test_what_is_not_for_the_public_is_not_there(site: Nginx) -> None:
+    for path in (
         "/metrics",
         "/metrics/",
         "/metrics?a=b",
@@ -413,12 +433,10 @@ def test_other_names_get_nothing(site: Nginx) -> None:
         "/health/ready",
         "/health//ready",
         "/%68ealth/ready",
-    ],
-)
-def test_what_is_not_for_the_public(path: str, site: Nginx) -> None:
-    status, body = ask(site, path)
-    assert status == 404
-    assert b"nginx" in body
+    ):
+        status, body = ask(site, path)
+        assert status == 404, path
+        assert b"nginx" in body, path  # which answered by itself
 
 
 def test_log_has_no_query_strings(site: Nginx) -> None:
@@ -433,10 +451,7 @@ def test_log_has_no_query_strings(site: Nginx) -> None:
 async def test_subscriptions_live_through_it(start_nginx: StartNginx, server: Server) -> None:
     item = await Item.objects.acreate(owner=await User.objects.acreate(username="v"))
     # All times but those of uvicorn's own pings are shorter than the silence.
-    changes = IMPATIENT | {
-        "send_timeout 30s": "send_timeout 1s",
-        "proxy_read_timeout 90s": "proxy_read_timeout 4s",
-    }
+    changes = IMPATIENT | {"proxy_read_timeout 90s": "proxy_read_timeout 4s"}
     nginx = start_nginx(server.port, changes)
     with stream(nginx, ITEM) as events:
         assert await asyncio.to_thread(next_event, events) == {"item": {"state": "OPEN"}}
