@@ -13,7 +13,7 @@ from django.db.models import Model, QuerySet
 
 from ..background import BackgroundTask, Backoff
 from ..exceptions import LiveError
-from ..fairness import IS_EXPENSIVE, Turn, Turns
+from ..turns import IS_EXPENSIVE, Turn, Turns
 from .change import Change
 from .conditions import Dependency, dependencies
 from .index import Index

@@ -15,7 +15,7 @@ import psycopg
 from psycopg.abc import PQGen
 from psycopg.pq import TransactionStatus
 
-from ..fairness import Consumer
+from .fairness import Consumer
 from .greenlets import await_in_greenlet
 
 T = TypeVar("T")

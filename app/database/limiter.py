@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from time import monotonic
 
-from ..fairness import Consumer, FairSemaphore
+from .fairness import Consumer, FairSemaphore
 
 
 class CapacityLimiter:

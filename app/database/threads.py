@@ -16,10 +16,10 @@ from asgiref.sync import sync_to_async
 from django.db import OperationalError, connections
 from django.db.transaction import TransactionManagementError
 
-from ..fairness import Consumer
 from . import scope
 from .base import uses_greenlets
 from .debugging import Debugging
+from .fairness import Consumer
 from .limiter import CapacityLimiter, Statistics
 
 T = TypeVar("T")
@@ -91,7 +91,7 @@ class Threads:
             name="threads",
             max_size=len(self._workers),
             size=sum(worker.latest is not None for worker in self._workers),
-            idle=sum(worker.latest is not None for worker in self._idle),
+            idle=len(self._idle),
             waiting=self._limiter.waiting,
             requests=self._limiter.requests,
             queued=self._limiter.queued,

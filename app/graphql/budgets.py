@@ -11,7 +11,7 @@ from time import monotonic
 from typing import Final, TypeVar
 from weakref import WeakValueDictionary
 
-from ..fairness import Consumer
+from ..database.fairness import Consumer
 from ..viewer import Viewer
 from .errors import (
     LimitError,

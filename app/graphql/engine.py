@@ -21,8 +21,9 @@ from graphql import (
 )
 
 from ..changes.feed import SUBSCRIPTION, Feed
-from ..fairness import CONSUMER, IS_EXPENSIVE, FairSemaphore
+from ..database.fairness import CONSUMER, FairSemaphore
 from ..live import Failures, Live, SharedOperation, Subscriber
+from ..turns import IS_EXPENSIVE
 from ..viewer import Viewer
 from .budgets import Account, Budgets
 from .context import Context

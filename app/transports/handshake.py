@@ -9,7 +9,7 @@ from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket as StarletteWebSocket
 
-from ..fairness import CONSUMER
+from ..database.fairness import CONSUMER
 from ..graphql.budgets import Account, consumer_of
 from ..graphql.engine import Engine
 from ..graphql.errors import TooManyConnectionsError

@@ -16,8 +16,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from ..database.fairness import CONSUMER
 from ..exceptions import LiveError
-from ..fairness import CONSUMER
 from ..graphql.budgets import Account, consumer_of
 from ..graphql.engine import Engine, Operation
 from ..graphql.errors import (

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.http import parse_cookie
 
 from ..database.calls import run
-from ..fairness import CONSUMER, SYSTEM
+from ..database.fairness import CONSUMER, SYSTEM
 from ..viewer import Session, anonymous_session, load_sessions
 
 MAX_KEY_CHARACTERS = 1024

@@ -375,7 +375,8 @@ async def test_many_subscriptions_hold_few_connections(
     postgresql: PostgreSQL, start_server: StartServer, item: Item, database_url: str
 ) -> None:
     """200 distinct ones, so that nothing is shared."""
-    server = start_server(DEBUG="true", OPEN_ACCESS="true")
+    budget = {"GRAPHQL_MAX_SUBSCRIPTIONS_PER_VIEWER": "200"}
+    server = start_server(DEBUG="true", OPEN_ACCESS="true", **budget)
     async with connect(server.websocket) as first, connect(server.websocket) as second:
         for n, each in enumerate((first, second)):
             for size in range(n * 100 + 1, n * 100 + 101):

@@ -12,7 +12,7 @@ from django.contrib.auth.models import Group, Permission, User
 from django.db import connection
 from django.db.models import Model
 
-from app import fairness
+from app import turns
 from app.changes.change import Change
 from app.changes.conditions import Dependency
 from app.changes.feed import MANY, SOURCES_AT_ONCE, Feed, Watch, backend_for
@@ -295,7 +295,7 @@ async def test_when_the_last_subscriber_leaves_nobody_waits_any_more(
 async def test_those_who_are_woken_at_once_work_in_turns(
     transactional_db: None, monkeypatch: pytest.MonkeyPatch, followers: Followers
 ) -> None:
-    monkeypatch.setattr(fairness, "LONGEST_TURN_SECONDS", 0.05)
+    monkeypatch.setattr(turns, "LONGEST_TURN_SECONDS", 0.05)
     feed = Feed(backend_for("default"))
     at_work, most, done = 0, 0, asyncio.Event()
 

@@ -5,11 +5,7 @@ from collections import OrderedDict, deque
 from collections.abc import Hashable
 from contextlib import suppress
 from contextvars import ContextVar
-from time import thread_time
 from typing import Final, NamedTuple
-
-LONGEST_TURN_SECONDS: Final = 1.0
-"""After that, who is still at work, waiting for a slow database say, no longer counts."""
 
 
 class Consumer(NamedTuple):
@@ -24,9 +20,6 @@ class Consumer(NamedTuple):
 SYSTEM: Final = Consumer("system")
 CONSUMER: ContextVar[Consumer] = ContextVar("CONSUMER", default=SYSTEM)
 """Whom this task works for; by default, for the server itself."""
-
-IS_EXPENSIVE: ContextVar[bool] = ContextVar("IS_EXPENSIVE", default=False)
-"""Whether this task's work keeps the event loop from all others for a while."""
 
 
 class FairSemaphore:
@@ -118,46 +111,3 @@ class FairSemaphore:
             del waiting[consumer]
             if not waiting:
                 del self._groups[consumer.group]
-
-
-class Turns:
-    """Lets many tasks do cheap work at a time, and one task expensive work.
-
-    Expensive work is followed by a pause as long as itself, in which others get done what has come
-    meanwhile; else each of their steps would have to wait for an expensive one.
-    """
-
-    def __init__(self, at_once: int) -> None:
-        self.cheap: Final = FairSemaphore(at_once)
-        self.expensive: Final = FairSemaphore(1)
-
-    async def begin(self, kind: str, *, is_expensive: bool) -> "Turn":
-        """Wait for a turn, which lasts until its `end`, or `LONGEST_TURN_SECONDS`."""
-        semaphore = self.expensive if is_expensive else self.cheap
-        return Turn(semaphore, await semaphore.acquire(kind), is_expensive)
-
-
-class Turn:
-    """One task's turn."""
-
-    __slots__ = ("_began", "_consumer", "_semaphore", "_timer")
-
-    def __init__(self, semaphore: FairSemaphore, consumer: Consumer, is_expensive: bool) -> None:
-        self._semaphore = semaphore
-        self._consumer = consumer
-        self._began = thread_time() if is_expensive else None
-        self._timer: asyncio.TimerHandle | None = asyncio.get_running_loop().call_later(
-            LONGEST_TURN_SECONDS, self.end
-        )
-
-    def end(self) -> None:
-        """Let the next begin. A second call does nothing."""
-        if self._timer is None:
-            return
-        self._timer.cancel()
-        self._timer = None
-        if self._began is None:
-            self._semaphore.release(self._consumer)
-        else:
-            loop, pause = asyncio.get_running_loop(), thread_time() - self._began
-            loop.call_later(pause, self._semaphore.release, self._consumer)
