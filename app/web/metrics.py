@@ -43,7 +43,8 @@ class Measurement:
     name: str
     description: str
     value: float
-    pool: str = ""
+    label: tuple[str, str] | None = None
+    """Of which kind it is: the kind's name, and which of them."""
     is_counter: bool = False
     is_sum: bool = True
     """Whether workers add up; otherwise the least of them counts."""
@@ -124,9 +125,11 @@ class Metrics:
             name = values.pop("name")
             for key, value in values.items():
                 description = f"Of the database's connections or threads: {key.replace('_', ' ')}."
-                yield Measurement(
-                    f"database_{key}", description, value, name, is_counter=key in POOL_COUNTERS
-                )
+                label, is_counter = ("pool", name), key in POOL_COUNTERS
+                yield Measurement(f"database_{key}", description, value, label, is_counter)
+        for code, count in engine.budgets.refused.items():
+            description, label = "What limits have refused.", ("code", code)
+            yield Measurement("refused", description, count, label, is_counter=True)
 
 
 class Files:
@@ -140,7 +143,7 @@ class Files:
         self.folder = Path(folder) if folder else default_folder()
         self._is_removable = not folder
         self._metrics: dict[str, Any] = {}
-        self._counted: dict[tuple[str, str], float] = {}
+        self._counted: dict[tuple[str, tuple[str, str] | None], float] = {}
         self._lock = _open(self.folder)
         self._library = _library(self.folder)
 
@@ -149,10 +152,10 @@ class Files:
         metric = self._metrics.get(each.name)
         if metric is None:
             metric = self._metrics[each.name] = self._create_metric(each)
-        if each.pool:
-            metric = metric.labels(each.pool)
+        if each.label:
+            metric = metric.labels(each.label[1])
         if each.is_counter:
-            key = each.name, each.pool
+            key = each.name, each.label
             metric.inc(max(0, each.value - self._counted.get(key, 0)))
             self._counted[key] = each.value
         else:
@@ -178,7 +181,7 @@ class Files:
         os.close(self._lock)
 
     def _create_metric(self, each: Measurement) -> Any:
-        labels = ["pool"] if each.pool else []
+        labels = [each.label[0]] if each.label else []
         name = f"live_{each.name}"
         # No registry: what is told comes from the files.
         if each.is_counter:

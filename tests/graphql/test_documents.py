@@ -1,0 +1,73 @@
+"""Documents are known again, whatever the words."""
+
+from dataclasses import replace
+
+import pytest
+from django.conf import settings
+from graphql import get_operation_ast
+
+from app.graphql.documents import Documents
+from app.graphql.errors import InvalidDocumentError
+from app.graphql.limits import Limits
+from tests.items.schema import schema
+
+pytestmark = pytest.mark.once
+
+
+@pytest.fixture
+def documents() -> Documents:
+    """Documents of the items' schema."""
+    return Documents(schema, Limits.from_settings())
+
+
+def canonical(documents: Documents, text: str, name: str | None = None) -> str:
+    """What the document's operation asks for."""
+    document = documents.get(text)
+    operation = get_operation_ast(document.node, name)
+    assert operation is not None
+    return document.canonical(operation)
+
+
+A, B = "fragment a on Item { id }", "fragment b on Item { name }"
+SAME = [
+    f"subscription {{ items(first: 2) {{ ...a ...b }} }} {A} {B}",
+    f"# a comment\nsubscription{{items(first:2){{...a,...b}}}}{A}{B}",
+    f"{B} subscription {{ items(first: 2) {{ ...a ...b }} }} {A} # another",
+    f"subscription Named {{ items(first: 2) {{ ...a ...b }} }} {A} {B}",
+    f"\ufeffsubscription\n\n\n{{ items ( first : 2 ) {{ ... a ,,, ... b }} }} {A} {B}",
+]
+
+
+def test_documents_that_differ_in_words_ask_for_the_same(documents: Documents) -> None:
+    assert len({canonical(documents, text) for text in SAME}) == 1
+
+
+def test_only_the_chosen_operation_counts(documents: Documents) -> None:
+    both = "query other { items { ...c } } fragment c on Item { state } "
+    both += SAME[3].replace("Named", "chosen")
+    assert canonical(documents, both, "chosen") == canonical(documents, SAME[0])
+    assert canonical(documents, both, "other") != canonical(documents, SAME[0])
+
+
+OTHERS = [
+    SAME[0].replace("first: 2", "first: 3"),
+    SAME[0].replace("...a ...b", "...b ...a"),
+    SAME[0].replace("{ id }", "{ x: id }"),
+    SAME[0].replace("{ id }", "{ id @skip(if: false) }"),
+    SAME[0].replace("{ id }", "{ name }"),
+]
+
+
+def test_documents_that_ask_for_something_else_are_others(documents: Documents) -> None:
+    assert len({canonical(documents, text) for text in [SAME[0], *OTHERS]}) == len(OTHERS) + 1
+
+
+@pytest.mark.parametrize("field", ["__schema { types { name } }", '__type(name: "Item") { name }'])
+def test_introspection_is_refused_where_it_is_off(field: str) -> None:
+    limits = Limits.from_settings()
+    assert not settings.PLAYGROUND
+    assert not limits.introspection
+    with pytest.raises(InvalidDocumentError, match="introspection has been disabled"):
+        Documents(schema, limits).get(f"{{ {field} }}")
+    Documents(schema, limits).get("{ __typename items { __typename } }")
+    Documents(schema, replace(limits, introspection=True)).get(f"{{ {field} }}")
