@@ -2,6 +2,7 @@
 
 import logging
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -64,6 +65,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "axes",
     "app",
     "orders",
 ]
@@ -76,6 +78,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
 
 ROOT_URLCONF = "app.web.urls"
@@ -104,6 +107,29 @@ TEMPLATES = [
         },
     },
 ]
+
+# Signing in ---------------------------------------------------------------------------------------
+
+AUTHENTICATION_BACKENDS = [
+    "app.web.sign_in.Guard",  # first, since it spares the others the work
+    "django.contrib.auth.backends.ModelBackend",
+]
+SIGN_IN_FAILURES = env.int("SIGN_IN_FAILURES", 5, validate=POSITIVE)
+SIGN_IN_ADDRESS_FAILURES = env.int("SIGN_IN_ADDRESS_FAILURES", 50, validate=POSITIVE)
+SIGN_IN_COOLOFF_MINUTES = env.float("SIGN_IN_COOLOFF_MINUTES", 15.0, validate=POSITIVE)
+
+AXES_HANDLER = "app.web.sign_in.Failures"
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"], "ip_address"]
+AXES_FAILURE_LIMIT = SIGN_IN_FAILURES
+AXES_COOLOFF_TIME = timedelta(minutes=SIGN_IN_COOLOFF_MINUTES)
+AXES_USERNAME_FORM_FIELD = "username"  # as Django's form names it, whatever the user model does
+AXES_USERNAME_CALLABLE = "app.web.sign_in.name_of"
+AXES_CLIENT_IP_CALLABLE = "app.web.sign_in.address_of"
+AXES_LOCKOUT_CALLABLE = "app.web.sign_in.refuse"
+AXES_RESET_ON_SUCCESS = True
+# What is refused is not written down, or refusing would be work, and last for ever.
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_DISABLE_ACCESS_LOG = True  # which would keep who signed in when and where
 
 # Database -----------------------------------------------------------------------------------------
 
@@ -253,11 +279,17 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
-    "filters": {"client_faults": {"()": "app.web.logs.ClientFaults"}},
+    "filters": {
+        "client_faults": {"()": "app.web.logs.ClientFaults"},
+        "refusals": {"()": "app.web.logs.Refusals"},
+    },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": "WARNING"},
     "loggers": {
         **{name: {"level": LOG_LEVEL} for name in ("app", "orders", "django")},
         "uvicorn.error": {"filters": ["client_faults"]},
+        "django.request": {"filters": ["refusals"]},
+        # It has lines for each try; `app.web.sign_in` has one for who has to wait.
+        "axes": {"level": "CRITICAL"},
     },
 }

@@ -36,6 +36,9 @@ from django.db.models import (
 from django.db.models.functions import Concat
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
+from django.utils.module_loading import import_string
+
+MODEL_BACKEND = "django.contrib.auth.backends.ModelBackend"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +132,10 @@ def _users_of(sessions: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         users = {
             key: user
             for key, id_ in ids.items()
-            if (user := by_id.get(id_)) is not None and backends[key].user_can_authenticate(user)
+            # The other backends know nobody.
+            if sessions[key][BACKEND_SESSION_KEY] == MODEL_BACKEND
+            and (user := by_id.get(id_)) is not None
+            and backends[key].user_can_authenticate(user)
         }
     else:
         users = {key: backends[key].get_user(id_) for key, id_ in ids.items()}
@@ -213,7 +219,7 @@ def _shared(permissions: frozenset[str]) -> frozenset[str]:
 
 
 def _is_known() -> bool:
-    """Whether `_users` knows what the backends would say: there is only Django's own."""
+    """Whether `_users` knows what the backends would say: only Django's own says anything."""
     user: Any = get_user_model()
     names = [
         relation.related_query_name()
@@ -221,9 +227,28 @@ def _is_known() -> bool:
         if (relation := getattr(getattr(user, name, None), "field", None)) is not None
     ]
     return (
-        list(settings.AUTHENTICATION_BACKENDS) == ["django.contrib.auth.backends.ModelBackend"]
+        MODEL_BACKEND in settings.AUTHENTICATION_BACKENDS
+        and all(
+            path == MODEL_BACKEND or _is_silent(path) for path in settings.AUTHENTICATION_BACKENDS
+        )
         and names == ["user", "user"]
         and connections[router.db_for_read(user)].vendor in ("postgresql", "sqlite")
+    )
+
+
+@cache
+def _is_silent(path: str) -> bool:
+    """Whether a backend tells of no user and of no permission, as one that only refuses."""
+    backend = import_string(path)
+    base = import_string("django.contrib.auth.backends.BaseBackend")  # which needs the models
+    return all(
+        getattr(backend, name, None) in (None, getattr(base, name))
+        for name in (
+            "get_user",
+            "get_user_permissions",
+            "get_group_permissions",
+            "get_all_permissions",
+        )
     )
 
 

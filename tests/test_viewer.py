@@ -17,6 +17,7 @@ from django.contrib.auth.models import Group, Permission, User
 from django.contrib.sessions.backends.db import SessionStore as DatabaseSession
 from django.contrib.sessions.models import Session as SessionRow
 from django.db import models
+from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -242,6 +243,69 @@ def test_another_backend_is_asked(ada: User, settings: Settings) -> None:
     settings.AUTHENTICATION_BACKENDS = [f"{__name__}.EverybodyMay"]
     key = session_cookie(ada).partition("=")[2]
     assert load_session(key).viewer == Viewer(ada.pk, permissions=frozenset({"items.see"}))
+
+
+class RefusesSome(BaseBackend):
+    """A backend that has a say in who may sign in, and in nothing else."""
+
+
+class GivesPermission(BaseBackend):
+    """A backend that keeps no sessions, and gives everybody a permission."""
+
+    def get_user_permissions(self, *_: Any, **__: Any) -> set[str]:
+        """Beside what others give."""
+        return {"items.see"}
+
+
+class KnowsUsers(BaseBackend):
+    """A backend that keeps sessions."""
+
+    def get_user(self, user_id: Any) -> Any:
+        """By its own rule."""
+        return User.objects.filter(pk=user_id).first()
+
+
+MODEL = "django.contrib.auth.backends.ModelBackend"
+
+
+@pytest.mark.parametrize("other", ["app.web.sign_in.Guard", f"{__name__}.RefusesSome"])
+@pytest.mark.parametrize("is_first", [True, False])
+def test_backend_that_tells_nothing_costs_nothing(
+    other: str,
+    is_first: bool,
+    ada: User,
+    settings: Settings,
+    django_assert_max_num_queries: Any,
+) -> None:
+    settings.AUTHENTICATION_BACKENDS = [other, MODEL] if is_first else [MODEL, other]
+    give_permissions(ada)
+    key = key_of(ada, MODEL)
+    with django_assert_max_num_queries(2):
+        viewer = load_session(key).viewer
+    assert viewer == Viewer(ada.pk, permissions=frozenset(ada.get_all_permissions()))
+
+
+def test_session_of_a_backend_that_tells_nothing_is_nobodys(ada: User, settings: Settings) -> None:
+    settings.AUTHENTICATION_BACKENDS = [f"{__name__}.RefusesSome", MODEL]
+    assert load_session(key_of(ada, f"{__name__}.RefusesSome")).viewer == Viewer()
+
+
+def test_permissions_of_a_second_backend_count(ada: User, settings: Settings) -> None:
+    settings.AUTHENTICATION_BACKENDS = [MODEL, f"{__name__}.GivesPermission"]
+    expected = Viewer(ada.pk, permissions=frozenset({"items.see"}))
+    assert load_session(key_of(ada, MODEL)).viewer == expected
+
+
+def test_second_backend_may_know_users(ada: User, settings: Settings) -> None:
+    settings.AUTHENTICATION_BACKENDS = [MODEL, f"{__name__}.KnowsUsers"]
+    assert load_session(key_of(ada, f"{__name__}.KnowsUsers")).viewer == Viewer(ada.pk)
+
+
+def key_of(user: User, backend: str) -> str:
+    """The key of a session that began with this backend."""
+    client = Client()
+    client.force_login(user, backend)
+    return str(client.session.session_key)
 
 
 class Plain(AbstractBaseUser):

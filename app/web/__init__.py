@@ -1,1 +1,1 @@
-"""What a server needs around its API: health, metrics, static files, pages, HTTPS."""
+"""What a server needs around its API: health, metrics, files, pages, HTTPS, signing in."""

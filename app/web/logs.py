@@ -19,3 +19,11 @@ class ClientFaults(logging.Filter):
             record.exc_info = None
             record.levelno, record.levelname = logging.INFO, "INFO"
         return True
+
+
+class Refusals(logging.Filter):
+    """Stops what Django says of each request that is refused as one too many."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let all but status 429 pass: `sign_in` tells when that begins."""
+        return getattr(record, "status_code", None) != 429
