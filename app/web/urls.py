@@ -6,18 +6,23 @@ from django.urls import path
 
 
 class SignIn(LoginView):
-    """For everybody: the admin's own login turns away who is not staff."""
+    """For everybody: the admin's own login turns away who is not staff.
+
+    Who is signed in sees the form as well. If it led on, as `?next=` says, to an image, other sites
+    could see who is.
+    """
 
     template_name = "admin/login.html"
     extra_context = {
         "title": "Sign in",
         "site_title": admin.site.site_title,
         "site_header": admin.site.site_header,
+        # Or the template tells who is signed in that they are not authorized.
+        "user": None,
     }
-    redirect_authenticated_user = True
 
     def get_success_url(self) -> str:
-        """Where `?next=` leads, unless that is this page, which Django takes for a loop."""
+        """Where `?next=` leads, unless that is this page, which would look like a failure."""
         url = super().get_success_url()
         return self.get_default_redirect_url() if url == self.request.path else url
 
