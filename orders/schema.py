@@ -128,9 +128,9 @@ def resolve_yielded(yielded: Any, _: Info, **__: Any) -> Any:
 
 @user_type.field("email")
 def resolve_email(user: AbstractUser, info: Info) -> str:
-    """The address, for its owner and staff."""
+    """The address, for its owner and who may view users."""
     viewer = info.context.viewer
-    if viewer.is_unrestricted or viewer.is_staff or user.pk == viewer.user_id:
+    if user.pk == viewer.user_id or viewer.may("auth.view_user"):
         return user.email
     raise ForbiddenError("You may read your own email only.")
 

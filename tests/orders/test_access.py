@@ -28,7 +28,7 @@ def bob(transactional_db: None) -> User:
 
 @pytest.fixture
 def clerk(transactional_db: None) -> User:
-    """A member of staff who may look, and no more."""
+    """A member of staff who may look at orders, and no more."""
     return with_permissions("clerk", "view_order")
 
 
@@ -60,9 +60,31 @@ async def test_user_sees_own_orders_only(guarded_server: Server, ada: User, bob:
 async def test_staff_with_permission_sees_all(
     guarded_server: Server, ada: User, bob: User, clerk: User
 ) -> None:
-    answer = await post(guarded_server.http, ORDERS, user=clerk)
+    answer = await post(guarded_server.http, "{ getOrders { user { username } } }", user=clerk)
+    names = [order["user"]["username"] for order in answer["data"]["getOrders"]]
+    assert names == ["bob", "ada"]
+
+
+async def test_email_is_for_its_owner_and_who_may_view_users(
+    guarded_server: Server, ada: User, bob: User, clerk: User
+) -> None:
+    refused = await post(guarded_server.http, ORDERS, user=clerk)
+    assert {error["extensions"]["code"] for error in refused["errors"]} == {"FORBIDDEN"}
+    assert "@" not in str(refused["data"])
+    manager = await sync_to_async(with_permissions)("manager", "view_order", "view_user")
+    answer = await post(guarded_server.http, ORDERS, user=manager)
     emails = [order["user"]["email"] for order in answer["data"]["getOrders"]]
     assert emails == ["bob@example.org", "ada@example.org"]
+
+
+async def test_order_for_somebody_else_does_not_tell_their_email(
+    guarded_server: Server, bob: User
+) -> None:
+    seller = await sync_to_async(with_permissions)("seller", "add_order")
+    query = 'mutation { createOrder(username: "bob") { user { username email } } }'
+    answer = await post(guarded_server.http, query, user=seller)
+    assert code_of(answer) == "FORBIDDEN"
+    assert answer["data"] == {"createOrder": {"user": {"username": "bob", "email": None}}}
 
 
 async def test_staff_without_permission_sees_own_only(guarded_server: Server, ada: User) -> None:

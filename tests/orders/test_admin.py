@@ -3,7 +3,7 @@
 import httpx
 import pytest
 from asgiref.sync import sync_to_async
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.test import Client
 
 from orders.models import Order
@@ -37,6 +37,23 @@ async def test_admin_lists_filters_searches_and_marks_paid(
         assert Order.objects.get(pk=mine.pk).state == "PAID"
 
     await use()
+
+
+async def test_search_does_not_tell_email_addresses(server: Server, client: Client) -> None:
+    @sync_to_async
+    def found() -> list[int]:
+        clerk = User.objects.create(username="clerk", is_staff=True)
+        Order.objects.create(user=User.objects.create(username="ada", email="a@example.org"))
+        permissions = Permission.objects.filter(codename__in=["view_order", "view_user"])
+        counts = []
+        for permission in permissions.order_by("content_type__model"):
+            clerk.user_permissions.add(permission)
+            client.force_login(clerk)
+            answer = client.get("/admin/orders/order/?q=a@example")
+            counts.append(answer.context["cl"].result_count)
+        return counts
+
+    assert await found() == [0, 1]
 
 
 async def test_everybody_can_sign_in_not_only_staff(
