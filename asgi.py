@@ -37,6 +37,7 @@ from app.transports.http import HTTPHandler
 from app.transports.revocation import Revocation
 from app.web import health
 from app.web.bodies import BodyLimit
+from app.web.headers import SecurityHeaders
 from app.web.https import HTTPSOnly
 from app.web.metrics import Metrics
 from app.web.pages import PLAYGROUND, Pages
@@ -101,7 +102,7 @@ router = Router(
             for kind in (Route, WebSocketRoute)
             for path in ("/graphql/", "/graphql")
         ),
-        Mount("/", others),
+        Mount("/", SecurityHeaders(others)),
     ],
     lifespan=lifespan,
 )

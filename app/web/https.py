@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..origin import is_host_allowed
 from ..transports.denial import deny
+from .pages import security_headers
 
 HSTS = b"strict-transport-security"
 REFUSAL = "This is served over HTTPS only."
@@ -46,7 +47,7 @@ class HTTPSOnly:
 def _answer(scope: Scope) -> Response:
     headers = Headers(scope=scope)
     if scope["method"] not in ("GET", "HEAD") or not is_host_allowed(headers):
-        return PlainTextResponse(REFUSAL, 403)
+        return PlainTextResponse(REFUSAL, 403, security_headers())
     host = settings.SECURE_SSL_HOST or headers["host"]
     return RedirectResponse(URL(scope=scope).replace(scheme="https", netloc=host), 301)
 

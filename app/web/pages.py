@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from starlette.datastructures import Headers
@@ -25,6 +26,16 @@ STRICT: Final = (
 MONACO: Final = (
     f"{STRICT}; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self' data:"
 )
+
+
+def leading_to(address: str) -> str:
+    """Return the policy of a page whose form leads to an address, which may be of another origin.
+
+    Browsers hold `form-action` against where the answer redirects, too.
+    """
+    parts = urlsplit(address)
+    origin = f" {parts.scheme}://{parts.netloc}" if parts.netloc else ""
+    return STRICT.replace("form-action 'self'", f"form-action 'self'{origin}")
 
 
 def security_headers(policy: str = STRICT) -> dict[str, str]:
@@ -121,15 +132,13 @@ class Assets(StaticFiles):
             response = await super().get_response(f"{path}.gz", scope)
             response.headers["Content-Encoding"] = "gzip"
         response.headers["Vary"] = "Accept-Encoding"
-        response.headers.update(security_headers())
         response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
         return response
 
 
 async def _serve_icon(_: Request) -> Response:
     # Browsers ask for it on pages that name none, as Django's do not.
-    headers = security_headers() | {"Cache-Control": "public, max-age=86400"}
-    return FileResponse(settings.ICON, headers=headers)
+    return FileResponse(settings.ICON, headers={"Cache-Control": "public, max-age=86400"})
 
 
 def _not_built(pages: list[Page]) -> str:

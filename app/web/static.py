@@ -25,8 +25,7 @@ class DjangoStaticFiles(StaticFiles):
         return (found, Path(found).stat()) if found else ("", None)
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
-        """The file, or 304; both with what they mean for caches and for guessing browsers."""
+        """The file, or 304; both with what they mean for caches."""
         response = super().file_response(*args, **kwargs)
         response.headers["Cache-Control"] = "public, max-age=3600"
-        response.headers["X-Content-Type-Options"] = "nosniff"
         return response

@@ -1,8 +1,14 @@
 """What Django itself answers."""
 
+from typing import Any
+
+from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth.views import LoginView, LogoutView
+from django.http import HttpResponse
 from django.urls import path
+
+from .pages import leading_to
 
 
 class SignIn(LoginView):
@@ -20,6 +26,12 @@ class SignIn(LoginView):
         # Or the template tells who is signed in that they are not authorized.
         "user": None,
     }
+
+    def render_to_response(self, *args: Any, **kwargs: Any) -> HttpResponse:
+        """The form, whose policy lets it lead to `LOGIN_REDIRECT_URL`."""
+        response = super().render_to_response(*args, **kwargs)
+        response["Content-Security-Policy"] = leading_to(settings.LOGIN_REDIRECT_URL)
+        return response
 
     def get_success_url(self) -> str:
         """Where `?next=` leads, unless that is this page, which would look like a failure."""

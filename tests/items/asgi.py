@@ -27,6 +27,7 @@ from app.transports.http import HTTPHandler  # noqa: E402
 from app.transports.revocation import Revocation  # noqa: E402
 from app.web import health  # noqa: E402
 from app.web.bodies import BodyLimit  # noqa: E402
+from app.web.headers import SecurityHeaders  # noqa: E402
 from app.web.https import HTTPSOnly  # noqa: E402
 from app.web.metrics import Metrics  # noqa: E402
 from app.web.static import DjangoStaticFiles  # noqa: E402
@@ -87,7 +88,7 @@ router = Router(
             for kind in (Route, WebSocketRoute)
             for path in ("/graphql/", "/graphql")
         ),
-        Mount("/", others),
+        Mount("/", SecurityHeaders(others)),
     ],
     lifespan=lifespan,
 )

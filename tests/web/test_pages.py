@@ -11,8 +11,9 @@ from pytest_django import Settings
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
+from app.web.headers import SecurityHeaders
 from app.web.pages import PLAYGROUND, Page, Pages
 
 pytestmark = pytest.mark.once
@@ -40,7 +41,8 @@ def client() -> httpx.AsyncClient:
     async def graphql(request: Request) -> Response:
         return pages.playground(request) or PlainTextResponse("protocol")
 
-    app = Starlette(routes=[*pages.routes(), Route("/graphql/", graphql)])
+    others = SecurityHeaders(Starlette(routes=pages.routes()))
+    app = Starlette(routes=[Route("/graphql/", graphql), Mount("/", others)])
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://testserver")
 
 
