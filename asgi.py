@@ -24,7 +24,7 @@ from ariadne.asgi import GraphQL
 from django.conf import settings
 from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
-from starlette.routing import Mount, Route, Router, WebSocketRoute
+from starlette.routing import Mount, Route, WebSocketRoute
 
 from app.changes.feed import Feed, backend_for
 from app.database.lifespan import opened
@@ -41,6 +41,7 @@ from app.web.headers import SecurityHeaders
 from app.web.https import HTTPSOnly
 from app.web.metrics import Metrics
 from app.web.pages import PLAYGROUND, Pages
+from app.web.server import ServerRouter
 from app.web.static import DjangoStaticFiles
 from orders.board import BOARD
 from orders.schema import schema
@@ -95,7 +96,7 @@ others = Starlette(
     ],
 )
 # What a Starlette app adds to a router, error pages, would be one step more for each message sent.
-router = Router(
+router = ServerRouter(
     [
         *(
             kind(path, graphql)

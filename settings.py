@@ -58,6 +58,14 @@ SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 # Of a request to Django's views, files included. What forms may have without, Django limits itself.
 MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", 2_621_440, validate=POSITIVE)
 
+# What uvicorn lets a client do, if it was started with `--http app.web.protocol:LimitedHTTP`.
+HTTP_HEAD_SECONDS = env.float("HTTP_HEAD_SECONDS", 10.0, validate=POSITIVE)
+HTTP_BODY_SECONDS = env.float("HTTP_BODY_SECONDS", 30.0, validate=POSITIVE)
+HTTP_MAX_HEAD_BYTES = env.int("HTTP_MAX_HEAD_BYTES", 32 * 1024, validate=POSITIVE)
+HTTP_MAX_CONNECTIONS_PER_ADDRESS = env.int(
+    "HTTP_MAX_CONNECTIONS_PER_ADDRESS", 100, validate=POSITIVE
+)
+
 INSTALLED_APPS = [
     "django.contrib.admin",
     "django.contrib.auth",

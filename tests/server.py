@@ -22,6 +22,12 @@ class Server:
     application = "tests.items.asgi:application"
     settings_module = "tests.items.settings"
     python = sys.executable
+    deployment: tuple[str, ...] = (
+        "--http=app.web.protocol:LimitedHTTP",
+        "--ws-per-message-deflate=false",
+        "--ws-max-size=262144",
+    )
+    """As in README.md. `arguments` come later, and win."""
     arguments: tuple[str, ...] = ()
     ready_path = "/health/ready"
 
@@ -84,7 +90,7 @@ class Server:
     def start(self) -> None:
         """Start, and wait until the server is ready. Raises RuntimeError with its log."""
         command = [self.python, "-m", "uvicorn", self.application, "--port", str(self.port)]
-        command += ["--timeout-graceful-shutdown", "3", *self.arguments]
+        command += ["--timeout-graceful-shutdown", "3", *self.deployment, *self.arguments]
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
                 command, cwd=self.folder, env=self._environment, stdout=log, stderr=log

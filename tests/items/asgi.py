@@ -14,7 +14,7 @@ from ariadne.asgi import GraphQL  # noqa: E402
 from django.conf import settings  # noqa: E402
 from starlette.applications import Starlette  # noqa: E402
 from starlette.middleware.cors import CORSMiddleware  # noqa: E402
-from starlette.routing import Mount, Route, Router, WebSocketRoute  # noqa: E402
+from starlette.routing import Mount, Route, WebSocketRoute  # noqa: E402
 
 from app.changes.feed import Feed, backend_for  # noqa: E402
 from app.database.lifespan import opened  # noqa: E402
@@ -30,6 +30,7 @@ from app.web.bodies import BodyLimit  # noqa: E402
 from app.web.headers import SecurityHeaders  # noqa: E402
 from app.web.https import HTTPSOnly  # noqa: E402
 from app.web.metrics import Metrics  # noqa: E402
+from app.web.server import ServerRouter  # noqa: E402
 from app.web.static import DjangoStaticFiles  # noqa: E402
 from tests.items.schema import schema  # noqa: E402
 
@@ -81,7 +82,7 @@ others = Starlette(
     ],
 )
 # What a Starlette app adds to a router, error pages, would be one step more for each message sent.
-router = Router(
+router = ServerRouter(
     [
         *(
             kind(path, graphql)

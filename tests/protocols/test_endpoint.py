@@ -57,7 +57,7 @@ async def test_allowed_origin_may_use_the_api(start_server: StartServer) -> None
 
 
 async def test_long_accept_header_is_refused_cheaply(server: Server) -> None:
-    headers = {"Accept": "a/b" + ";q=1" * 10_000}
+    headers = {"Accept": "a/b" + ";q=1" * 7_000}
     async with httpx.AsyncClient(headers=headers) as client:
         answer = await client.post(server.http, json={"query": "{ __typename }"})
     assert answer.status_code == 406

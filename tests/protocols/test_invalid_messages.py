@@ -9,6 +9,7 @@ import websockets
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.conftest import StartServer
 from tests.protocols.raw import INIT, closing, websocket
 from tests.server import Server
 
@@ -191,8 +192,17 @@ async def test_unknown_subprotocol_closes_with_4406(offered: list[Any], server: 
         assert await closing(connection) == (4406, "Subprotocol not acceptable")
 
 
+class Lenient(Server):
+    """A server that leaves it to the application how large a message may be."""
+
+    arguments = ("--ws-max-size", "16777216")
+
+
 @pytest.mark.parametrize("subprotocol", BOTH)
-async def test_message_too_big_closes_with_1009(subprotocol: str, server: Server) -> None:
+async def test_message_too_big_closes_with_1009(
+    subprotocol: str, share_server: StartServer
+) -> None:
+    server = share_server(Lenient, DEBUG="true", OPEN_ACCESS="true")
     for text in ("x" * 262_145, "é" * 131_073):
         async with websocket(server, subprotocol, is_ready=True) as connection:
             await connection.send(text)

@@ -79,6 +79,7 @@ class ShopServer(Server):
     """uvicorn of the project's environment, with the project's application."""
 
     application = "shop.asgi:application"
+    deployment = ()
 
     def __init__(self, project: Project) -> None:
         super().__init__(project.folder / "log", "")

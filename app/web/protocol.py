@@ -1,0 +1,316 @@
+"""HTTP as uvicorn speaks it, with an end to everything that a client can drag out.
+
+uvicorn by itself waits for a request for ever, and reads headers of any size.
+"""
+
+import asyncio
+import logging
+import resource
+import sys
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import cache, partial
+from http import HTTPStatus
+from ipaddress import ip_address
+from typing import Any, Final, Self
+
+from django.conf import settings
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
+from uvicorn.config import Config
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+logger = logging.getLogger(__name__)
+
+MAX_HEADERS: Final = 200
+MIN_BODY_BYTES: Final = 16 * 1024
+# For the database's connections, which take up to three each, for files, and for listening.
+RESERVED_DESCRIPTORS: Final = 256
+SECONDS_BETWEEN_WARNINGS: Final = 60.0
+HEAD_TOO_LARGE = "The request line and the headers are too large together."
+
+
+@dataclass(frozen=True, slots=True)
+class HTTPLimits:
+    """Each field is the setting `HTTP_` + its name in capitals."""
+
+    head_seconds: float
+    """How long the request line and the headers may take."""
+    body_seconds: float
+    """How long `MIN_BODY_BYTES` of a body, or what is left of it, may take."""
+    max_head_bytes: int
+    """Of the request line and the headers together."""
+    max_connections_per_address: int
+
+    @classmethod
+    def from_settings(cls) -> Self:
+        """The limits that Django's settings give."""
+        return cls(**{f.name: getattr(settings, f"HTTP_{f.name.upper()}") for f in fields(cls)})
+
+
+class LimitedHTTP(HttpToolsProtocol):
+    """One connection; uvicorn's option `--http` takes this class by its import path.
+
+    The head of a request has one deadline, since an honest one is a few packets. A body has none,
+    since a slow network may take minutes for a large file, but some of it must come all the time;
+    how large it may be is for the application to say. Time in which the server itself does not
+    read does not count. What follows a handshake of WebSockets is not limited here, nor is a
+    client that does not read its answer, nor the handshake of TLS.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._door = door(config)
+        self._limits = self._door.limits
+        self._host: bytes | None = None
+        self._has_large_head = False
+        self._is_reading_body = False
+        self._is_upgraded = False
+        self._unfinished_bytes = 0
+        """Come since the last piece of a body, or request: of a head, but also of a trailer."""
+        self._body_bytes = 0
+        """Come since `_waits_since`."""
+        self._waits_since: float | None = None
+        """When the client began to owe what is missing; None if that is nothing."""
+        self._is_excused = False
+        """Whether the server itself has not read, or not asked, since then."""
+        # Most requests come in one piece, and need no timer. One that is set is left to itself,
+        # and looks at the time when it fires.
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_due = 0.0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait, or refuse one connection too many."""
+        super().connection_made(transport)
+        address = self.client[0] if self.client else None
+        self._host = self._door.enter(address)
+        if reason := self._door.refusal(self._host, len(self.connections)):
+            self._door.warn(address, reason)
+            self._refuse(503, "Too many connections are open.")
+        else:
+            self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        super().connection_lost(exc)
+        self._stop_timer()
+        self._door.leave(self._host)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse, and look whether the client still owes something."""
+        if self.transport.is_closing():  # TLS may deliver what came before.
+            return
+        self._unfinished_bytes += len(data)
+        super().data_received(data)
+        if self._is_upgraded or self.transport.is_closing():
+            return
+        if self._unfinished_bytes > self._limits.max_head_bytes:
+            # httptools copies what it has of a header with each packet: do not let it grow.
+            self._refuse(431, HEAD_TOO_LARGE)
+        elif self._is_reading_body or not self._is_answering:
+            self._wait()
+
+    def on_headers_complete(self) -> None:
+        """Let the application answer, unless the head is too large."""
+        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        if size > self._limits.max_head_bytes or len(self.headers) > MAX_HEADERS:
+            self._has_large_head = True
+            self.app = _answer_431
+        self._is_reading_body = True
+        self._start_over()
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Count what comes."""
+        self._unfinished_bytes = 0
+        self._body_bytes += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Wait no longer."""
+        self._is_reading_body = False
+        self._start_over()
+        super().on_message_complete()
+
+    def handle_websocket_upgrade(self) -> None:
+        """Hand the socket over, but count it until it ends."""
+        if self._has_large_head:
+            self._refuse(431, HEAD_TOO_LARGE)
+            return
+        if self._is_answering:  # what uvicorn would not end when the socket does
+            self._refuse(400, "A handshake must wait for the answer to the request before it.")
+            return
+        self._is_upgraded = True
+        self._stop_timer()
+        super().handle_websocket_upgrade()
+        protocol = self.transport.get_protocol()
+        # Without `self`, which need not live as long as the WebSocket.
+        protocol.connection_lost = partial(  # type: ignore[method-assign]
+            _lose, protocol.connection_lost, self._door, self._host
+        )
+        if not getattr(protocol, "handshake_initiated", True):
+            # What the library websockets cannot read, uvicorn does not answer, nor ever close.
+            self._refuse(431, "A handshake may have 128 headers of 8 KB each.")
+
+    @property
+    def _is_answering(self) -> bool:
+        # uvicorn's type is wrong here.
+        return self.cycle is not None and not self.cycle.response_complete  # type: ignore[redundant-expr]
+
+    def _start_over(self) -> None:
+        self._unfinished_bytes = 0
+        self._waits_since = None
+
+    def _wait(self) -> None:
+        if self._waits_since is None:
+            self._waits_since = self.loop.time()
+            self._body_bytes = 0
+            self._is_excused = False
+        if self.flow.read_paused or (self._is_answering and self.cycle.waiting_for_100_continue):
+            self._is_excused = True
+        limits = self._limits
+        due = self._waits_since + (
+            limits.body_seconds if self._is_reading_body else limits.head_seconds
+        )
+        if self._timer is None or due < self._timer_due:
+            self._stop_timer()
+            self._timer_due = due
+            self._timer = self.loop.call_at(due, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._waits_since is None or self.transport.is_closing():
+            return
+        is_body = self._is_reading_body
+        seconds = self._limits.body_seconds if is_body else self._limits.head_seconds
+        if self._is_excused or (is_body and self._body_bytes >= MIN_BODY_BYTES):
+            self._waits_since = None  # from now on
+        elif self.loop.time() >= self._waits_since + seconds:
+            self._refuse(
+                408, f"The {'body' if is_body else 'head'} of the request came too slowly."
+            )
+            return
+        self._wait()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _refuse(self, status: int, reason: str) -> None:
+        """Close, with an answer if one was asked for and none is under way."""
+        logger.debug("%s closed with %d: %s", self.client, status, reason)
+        if self._is_answering:
+            has_begun = self.cycle.response_started or self.pipeline
+            is_free = self._is_reading_body and not has_begun
+        else:  # The rest of a body may come after its answer.
+            is_free = not self._is_reading_body
+        # Browsers open connections in advance, and would take an answer for that to a request.
+        is_asked = status != 408 or self._is_reading_body or self._unfinished_bytes > 0
+        if is_free and is_asked:
+            head = [
+                f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
+                "Content-Type: text/plain; charset=utf-8",
+                f"Content-Length: {len(reason)}",
+                "Connection: close",
+            ]
+            self.transport.write("\r\n".join([*head, "", reason]).encode())
+        self.transport.close()
+
+
+class Door:
+    """Counts the open connections of a process, WebSockets too, and refuses more than it bears."""
+
+    def __init__(self, config: Config) -> None:
+        self.limits: Final = HTTPLimits.from_settings()
+        self._most = most_connections()
+        self._trusted = ProxyHeadersMiddleware(
+            config.loaded_app, config.forwarded_allow_ips
+        ).trusted_hosts
+        self._open: Counter[bytes] = Counter()
+        self._refused = 0
+        self._warns_at = 0.0
+
+    def enter(self, address: str | None) -> bytes | None:
+        """Count a connection, and answer with the host of which it is one more.
+
+        That is None for those that may have as many as there can be, since many clients use them:
+        proxies, of which uvicorn believes whom they stand for (`FORWARDED_ALLOW_IPS`, by default
+        this host's 127.0.0.1 and ::1), and who comes by a socket of this host's files.
+        """
+        if address is None or address in self._trusted:
+            return None
+        host = host_of(address)
+        self._open[host] += 1
+        return host
+
+    def leave(self, host: bytes | None) -> None:
+        """Count a connection no more."""
+        if host is not None:
+            self._open[host] -= 1
+            if not self._open[host]:
+                del self._open[host]
+
+    def refusal(self, host: bytes | None, total: int) -> str | None:
+        """Why one of `host` that was counted is one too many, of `total`; None if it is not."""
+        most = self.limits.max_connections_per_address
+        if host is not None and self._open[host] > most:
+            return f"it has {most}, as HTTP_MAX_CONNECTIONS_PER_ADDRESS allows"
+        if total > self._most:
+            return f"{self._most} are open, as the limit of open files allows (ulimit -n)"
+        return None
+
+    def warn(self, address: str | None, reason: str) -> None:
+        """Log refused connections, all that came since the last line in one."""
+        self._refused += 1
+        now = asyncio.get_running_loop().time()
+        if now >= self._warns_at:
+            message = "Connections refused: %d. The newest, of %s: %s."
+            logger.warning(message, self._refused, address, reason)
+            self._refused = 0
+            self._warns_at = now + SECONDS_BETWEEN_WARNINGS
+
+
+@cache
+def door(config: Config) -> Door:
+    """The one door of the server that was started so; Django has its settings by then."""
+    return Door(config)
+
+
+def most_connections() -> int:
+    """How many leave the process enough file descriptors for everything else."""
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most == resource.RLIM_INFINITY:
+        return sys.maxsize
+    return max(most - RESERVED_DESCRIPTORS, most // 2)
+
+
+def host_of(address: str) -> bytes:
+    """What one client has: an address of IPv4, but 2^64 of IPv6."""
+    ip = ip_address(address)
+    if ip.version == 4:
+        return ip.packed
+    return ip.ipv4_mapped.packed if ip.ipv4_mapped else ip.packed[:8]
+
+
+def _lose(
+    lose: Callable[[Exception | None], None], door: Door, host: bytes | None, exc: Exception | None
+) -> None:
+    try:
+        lose(exc)
+    finally:
+        door.leave(host)
+
+
+async def _answer_431(scope: Scope, receive: Receive, send: Send) -> None:
+    answer = PlainTextResponse(HEAD_TOO_LARGE, 431, {"Connection": "close"})
+    await answer(scope, receive, send)
