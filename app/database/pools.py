@@ -197,11 +197,12 @@ class Pool(LoopPool):
         return await self.connections.getconn(seconds)
 
     def _put_back(self, connection: Connection) -> None:
-        # The pool may wait for its lock; a cancellation then would lose the connection.
+        consumer = connection.consumer  # The next one may have it before the pool is done.
         try:
+            # The pool may wait for its lock; a cancellation then would lose the connection.
             finish(self.connections.putconn(connection), self._returning)
         finally:
-            self._limiter.release(connection.consumer)
+            self._limiter.release(consumer)
 
     async def _check(self, connection: Connection) -> None:
         """Raise if the server has gone away; ask it only when there is reason to doubt.

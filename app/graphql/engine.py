@@ -53,6 +53,8 @@ TOO_MUCH_HELD: Final = TooLargeError(
 )
 EXPENSIVE_FIELDS = 500
 """A result of so many fields keeps the event loop from all others for some milliseconds."""
+EXPENSIVE_BYTES = 64 * 1024
+"""So does one with so many bytes of names, which takes up memory until it is read, too."""
 EXPENSIVE_CHARACTERS = 2000
 """So does a document of so many characters when it is parsed and validated."""
 
@@ -70,16 +72,13 @@ class Operation:
     """What it asks for, whatever the words; of subscriptions only."""
     cost: int
     """How many fields its result may have."""
+    is_expensive: bool
+    """Whether executing it keeps the event loop from all others for a while."""
 
     @property
     def is_subscription(self) -> bool:
         """Whether results keep coming."""
         return self.type is OperationType.SUBSCRIPTION
-
-    @property
-    def is_expensive(self) -> bool:
-        """Whether executing it keeps the event loop from all others for a while."""
-        return self.cost > EXPENSIVE_FIELDS
 
 
 class Engine:
@@ -117,6 +116,7 @@ class Engine:
             first.value if first else "",
             document.canonical(operation) if is_subscription else "",
             int(size.fields),
+            size.fields > EXPENSIVE_FIELDS or size.bytes > EXPENSIVE_BYTES,
         )
 
     @asynccontextmanager

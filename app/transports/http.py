@@ -141,7 +141,7 @@ class HTTPHandler(GraphQLHTTPHandler):
         except TimeoutError:
             peer = "{}:{}".format(*(request.client or ("?", "?")))
             logger.info("Answer to %s is not being read: cut", peer)
-            if (transport := server_transport(send)) is not None:
+            if (transport := server_transport(request.receive)) is not None:
                 transport.abort()
                 # uvicorn complains of who returns before a connection that was cut is gone.
                 await until_disconnected(request.receive)
