@@ -120,6 +120,18 @@ def test_forged_session_is_none_that_must_be_looked_after(ada: User) -> None:
     assert load_session(key).key == key
 
 
+async def test_a_new_subscription_is_decided_by_the_viewer_of_this_moment(
+    guarded_server: Server, ada: User
+) -> None:
+    async with connect(guarded_server.websocket, ada) as socket:
+        await socket.subscribe(SUBSCRIPTION)
+        assert await socket.next() == {"items": [{"owner": {"username": "ada"}}]}
+        await User.objects.filter(pk=ada.pk).aupdate(is_active=False)
+        for query in (SUBSCRIPTION, "subscription { item { id } }"):
+            await socket.subscribe(query)
+            assert (await socket.next_error())["extensions"] == {"code": "UNAUTHENTICATED"}
+
+
 async def test_deactivated_user_is_nobody(guarded_server: Server, ada: User) -> None:
     cookie = await sync_to_async(session_cookie)(ada)
     await User.objects.filter(pk=ada.pk).aupdate(is_active=False)

@@ -30,8 +30,10 @@ from django.db.transaction import TransactionManagementError
 from app.database import adapter, scope
 from app.database.base import GreenletDatabaseWrapper
 from app.database.calls import run
+from app.database.fairness import CONSUMER, SYSTEM, Consumer
 from app.database.lifespan import opened, statistics
 from app.database.limiter import Statistics
+from app.database.pools import pools
 from app.database.transaction import atomic
 from tests.database.conftest import Script
 from tests.database.library.models import Author, Book
@@ -752,3 +754,27 @@ async def test_threads_started_in_a_call_have_connections_of_their_own(author: A
 
     assert await run(count) == [1]
     await until_whole()
+
+
+async def test_each_slot_is_given_back_by_whom_it_was_taken(
+    library: Author, pool_options: Sizes
+) -> None:
+    """Also when the next one has the connection before the pool is done with it."""
+    pool_options |= {"min_size": 0, "max_size": 8}
+    chance = random.Random(1)
+
+    async def ask(number: int) -> None:
+        CONSUMER.set(Consumer("viewers", number % 7) if number % 8 else SYSTEM)
+        for _ in range(5):
+            await Book.objects.acount()
+
+    async with opened():
+        tasks = [asyncio.create_task(ask(number)) for number in range(200)]
+        for task in chance.sample(tasks, 60):
+            await asyncio.sleep(0.001)
+            task.cancel()
+        found = await asyncio.gather(*tasks, return_exceptions=True)
+        assert not [each for each in found if isinstance(each, Exception)]
+        await until_whole()
+        (only,) = pools()
+        assert only._limiter._slots._held == {}

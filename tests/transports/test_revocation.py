@@ -148,6 +148,27 @@ async def test_change_reviews_those_whom_it_concerns(
         assert found == dict.fromkeys(closed, CHANGED)
 
 
+def sign_in_often(times: int) -> dict[str, Client]:
+    """The clients of somebody who signs in again and again."""
+    eve = User.objects.create_user("eve")
+    keys = [session_cookie(eve).partition("=")[2] for _ in range(times)]
+    return {f"eve{number}": Client(load_session(key)) for number, key in enumerate(keys)}
+
+
+async def test_nobody_waits_for_a_viewer_with_many_sessions(
+    clients: dict[str, Client], reviewed: list[str]
+) -> None:
+    many = await sync_to_async(sign_in_often)(50)
+    async with revoking(many | clients, reviewed):
+        reviewed.clear()
+        await sync_to_async(sign_out)()
+        await User.objects.filter(username__in=["eve", *clients]).aupdate(last_name="x")
+        await _until(lambda: len(set(reviewed)) >= len(many) + len(clients))
+    hers = {_key(client) for client in many.values()}
+    first = list(dict.fromkeys(reviewed))[: len(clients) + 1]
+    assert len(hers.intersection(first)) == 1
+
+
 def test_rows_tell_whose_rights_they_are() -> None:
     columns = viewer_columns()
     assert columns == {
