@@ -5,12 +5,12 @@ from asyncio import Lock
 from collections import Counter
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
-from ipaddress import IPv6Address, ip_address
 from math import inf
 from time import monotonic
 from typing import Final, TypeVar
 from weakref import WeakValueDictionary
 
+from ..addresses import network_of
 from ..database.fairness import Consumer
 from ..viewer import Viewer
 from .errors import (
@@ -38,18 +38,7 @@ def consumer_of(viewer: Viewer, address: str) -> Consumer:
     """Whose budget it is: the viewer's, or that of the address of who is not signed in."""
     if viewer.user_id is not None:
         return Consumer(VIEWERS, viewer.user_id)
-    return Consumer(ADDRESSES, _network(address))
-
-
-def _network(address: str) -> str:
-    """Return the address or, of IPv6, the /64 that one customer has."""
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped is None:
-        return str(IPv6Address(int(parsed) >> 64 << 64))
-    return str(parsed)
+    return Consumer(ADDRESSES, network_of(address) or address)
 
 
 class Budgets:

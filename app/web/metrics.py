@@ -30,6 +30,7 @@ from ..database.lifespan import statistics
 from ..graphql.engine import Engine
 from ..live import Live
 from ..transports.clients import Clients
+from .refusals import refused
 
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 SAMPLE_SECONDS = 5.0
@@ -127,7 +128,7 @@ class Metrics:
                 description = f"Of the database's connections or threads: {key.replace('_', ' ')}."
                 label, is_counter = ("pool", name), key in POOL_COUNTERS
                 yield Measurement(f"database_{key}", description, value, label, is_counter)
-        for code, count in engine.budgets.refused.items():
+        for code, count in (engine.budgets.refused + refused).items():
             description, label = "What limits have refused.", ("code", code)
             yield Measurement("refused", description, count, label, is_counter=True)
 

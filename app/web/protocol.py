@@ -5,50 +5,25 @@ uvicorn by itself waits for a request for ever, and reads headers of any size.
 
 import asyncio
 import logging
-import resource
-import sys
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from functools import cache, partial
+from functools import partial
 from http import HTTPStatus
-from ipaddress import ip_address
-from typing import Any, Final, Self
+from typing import Any, Final
 
-from django.conf import settings
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 from uvicorn.config import Config
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
+
+from .connections import OpenConnections, open_connections
+from .refusals import refused
 
 logger = logging.getLogger(__name__)
 
 MAX_HEADERS: Final = 200
 MIN_BODY_BYTES: Final = 16 * 1024
-# For the database's connections, which take up to three each, for files, and for listening.
-RESERVED_DESCRIPTORS: Final = 256
-SECONDS_BETWEEN_WARNINGS: Final = 60.0
 HEAD_TOO_LARGE = "The request line and the headers are too large together."
-
-
-@dataclass(frozen=True, slots=True)
-class HTTPLimits:
-    """Each field is the setting `HTTP_` + its name in capitals."""
-
-    head_seconds: float
-    """How long the request line and the headers may take."""
-    body_seconds: float
-    """How long `MIN_BODY_BYTES` of a body, or what is left of it, may take."""
-    max_head_bytes: int
-    """Of the request line and the headers together."""
-    max_connections_per_address: int
-
-    @classmethod
-    def from_settings(cls) -> Self:
-        """The limits that Django's settings give."""
-        return cls(**{f.name: getattr(settings, f"HTTP_{f.name.upper()}") for f in fields(cls)})
 
 
 class LimitedHTTP(HttpToolsProtocol):
@@ -69,9 +44,9 @@ class LimitedHTTP(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self._door = door(config)
-        self._limits = self._door.limits
-        self._host: bytes | None = None
+        self._open = open_connections(config)
+        self._limits = self._open.limits
+        self._host: str | None = None
         self._has_large_head = False
         self._is_reading_body = False
         self._is_upgraded = False
@@ -92,9 +67,9 @@ class LimitedHTTP(HttpToolsProtocol):
         """Begin to wait, or refuse one connection too many."""
         super().connection_made(transport)
         address = self.client[0] if self.client else None
-        self._host = self._door.enter(address)
-        if reason := self._door.refusal(self._host, len(self.connections)):
-            self._door.warn(address, reason)
+        self._host = self._open.enter(address)
+        if reason := self._open.refusal(self._host, len(self.connections)):
+            self._open.warn(address, reason)
             self._refuse(503, "Too many connections are open.")
         else:
             self._wait()
@@ -103,7 +78,7 @@ class LimitedHTTP(HttpToolsProtocol):
         """Forget the connection."""
         super().connection_lost(exc)
         self._stop_timer()
-        self._door.leave(self._host)
+        self._open.leave(self._host)
 
     def data_received(self, data: bytes) -> None:
         """Parse, and look whether the client still owes something."""
@@ -155,7 +130,7 @@ class LimitedHTTP(HttpToolsProtocol):
         protocol = self.transport.get_protocol()
         # Without `self`, which need not live as long as the WebSocket.
         protocol.connection_lost = partial(  # type: ignore[method-assign]
-            _lose, protocol.connection_lost, self._door, self._host
+            _lose, protocol.connection_lost, self._open, self._host
         )
         if not getattr(protocol, "handshake_initiated", True):
             # What the library websockets cannot read, uvicorn does not answer, nor ever close.
@@ -208,6 +183,7 @@ class LimitedHTTP(HttpToolsProtocol):
 
     def _refuse(self, status: int, reason: str) -> None:
         """Close, with an answer if one was asked for and none is under way."""
+        refused[f"HTTP_{status}"] += 1
         logger.debug("%s closed with %d: %s", self.client, status, reason)
         if self._is_answering:
             has_begun = self.cycle.response_started or self.pipeline
@@ -227,88 +203,16 @@ class LimitedHTTP(HttpToolsProtocol):
         self.transport.close()
 
 
-class Door:
-    """Counts the open connections of a process, WebSockets too, and refuses more than it bears."""
-
-    def __init__(self, config: Config) -> None:
-        self.limits: Final = HTTPLimits.from_settings()
-        self._most = most_connections()
-        self._trusted = ProxyHeadersMiddleware(
-            config.loaded_app, config.forwarded_allow_ips
-        ).trusted_hosts
-        self._open: Counter[bytes] = Counter()
-        self._refused = 0
-        self._warns_at = 0.0
-
-    def enter(self, address: str | None) -> bytes | None:
-        """Count a connection, and answer with the host of which it is one more.
-
-        That is None for those that may have as many as there can be, since many clients use them:
-        proxies, of which uvicorn believes whom they stand for (`FORWARDED_ALLOW_IPS`, by default
-        this host's 127.0.0.1 and ::1), and who comes by a socket of this host's files.
-        """
-        if address is None or address in self._trusted:
-            return None
-        host = host_of(address)
-        self._open[host] += 1
-        return host
-
-    def leave(self, host: bytes | None) -> None:
-        """Count a connection no more."""
-        if host is not None:
-            self._open[host] -= 1
-            if not self._open[host]:
-                del self._open[host]
-
-    def refusal(self, host: bytes | None, total: int) -> str | None:
-        """Why one of `host` that was counted is one too many, of `total`; None if it is not."""
-        most = self.limits.max_connections_per_address
-        if host is not None and self._open[host] > most:
-            return f"it has {most}, as HTTP_MAX_CONNECTIONS_PER_ADDRESS allows"
-        if total > self._most:
-            return f"{self._most} are open, as the limit of open files allows (ulimit -n)"
-        return None
-
-    def warn(self, address: str | None, reason: str) -> None:
-        """Log refused connections, all that came since the last line in one."""
-        self._refused += 1
-        now = asyncio.get_running_loop().time()
-        if now >= self._warns_at:
-            message = "Connections refused: %d. The newest, of %s: %s."
-            logger.warning(message, self._refused, address, reason)
-            self._refused = 0
-            self._warns_at = now + SECONDS_BETWEEN_WARNINGS
-
-
-@cache
-def door(config: Config) -> Door:
-    """The one door of the server that was started so; Django has its settings by then."""
-    return Door(config)
-
-
-def most_connections() -> int:
-    """How many leave the process enough file descriptors for everything else."""
-    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if most == resource.RLIM_INFINITY:
-        return sys.maxsize
-    return max(most - RESERVED_DESCRIPTORS, most // 2)
-
-
-def host_of(address: str) -> bytes:
-    """What one client has: an address of IPv4, but 2^64 of IPv6."""
-    ip = ip_address(address)
-    if ip.version == 4:
-        return ip.packed
-    return ip.ipv4_mapped.packed if ip.ipv4_mapped else ip.packed[:8]
-
-
 def _lose(
-    lose: Callable[[Exception | None], None], door: Door, host: bytes | None, exc: Exception | None
+    lose: Callable[[Exception | None], None],
+    connections: OpenConnections,
+    host: str | None,
+    exc: Exception | None,
 ) -> None:
     try:
         lose(exc)
     finally:
-        door.leave(host)
+        connections.leave(host)
 
 
 async def _answer_431(scope: Scope, receive: Receive, send: Send) -> None:

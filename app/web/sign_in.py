@@ -4,7 +4,6 @@ Its settings `AXES_…` name what is here.
 """
 
 import logging
-from ipaddress import IPv6Address, IPv6Network, ip_address
 from math import ceil
 from typing import Any
 
@@ -17,10 +16,12 @@ from django.core.exceptions import PermissionDenied
 from django.db import router, transaction
 from django.http import HttpRequest, HttpResponse
 
+from ..addresses import network_of
+from .refusals import refused
+
 logger = logging.getLogger(__name__)
 
 MAX_NAME_LENGTH = 255
-NETWORK_BITS = 64
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -107,21 +108,13 @@ def name_of(_: HttpRequest, credentials: dict[str, Any] | None) -> str:
 
 
 def address_of(request: HttpRequest) -> str | None:
-    """The address that uvicorn tells: the client's, or what a trusted proxy says it is.
-
-    IPv6 gives every household a network of addresses, so there it is the network's.
-    """
-    try:
-        address = ip_address(request.META.get("REMOTE_ADDR", ""))
-    except ValueError:  # a Unix socket's, or what a proxy makes up
-        return None
-    if isinstance(address, IPv6Address):
-        address = address.ipv4_mapped or IPv6Network((address, NETWORK_BITS), False).network_address
-    return str(address)
+    """The address that uvicorn tells: the client's, or what a trusted proxy says it is."""
+    return network_of(request.META.get("REMOTE_ADDR", ""))
 
 
 def refuse(*_: Any) -> HttpResponse:
     """Return the page for who has to wait."""
+    refused["SIGN_IN"] += 1
     minutes = settings.SIGN_IN_COOLOFF_MINUTES
     headers = {"Retry-After": str(ceil(minutes * 60))}
     return HttpResponse(PAGE.format(minutes=minutes), status=429, headers=headers)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from app.web.protocol import host_of
 from tests.clients import connect, get
 from tests.conftest import StartServer
 from tests.protocols.raw import (
@@ -309,12 +308,6 @@ def test_connections_of_an_address_are_counted_until_they_end(limited: Server) -
         assert is_refused(connect("127.0.0.2"))
     [line] = re.findall("Connections refused: .*", limited.log)
     assert line.startswith("Connections refused: 1. The newest, of 127.0.0.2: it has 3, ")
-
-
-def test_address_of_a_client() -> None:
-    assert host_of("192.0.2.1") == host_of("::ffff:192.0.2.1") != host_of("192.0.2.2")
-    assert host_of("2001:db8::1") == host_of("2001:db8::2:3:4:5") != host_of("2001:db8:0:1::1")
-    assert host_of("fe80::1%lo") == host_of("fe80::2%lo")
 
 
 class Poor(Server):
