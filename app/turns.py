@@ -1,6 +1,8 @@
 """Let expensive work be done by turns, so that it does not keep the event loop from the rest."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from time import thread_time
 from typing import Final
@@ -55,3 +57,20 @@ class Turn:
         else:
             loop, pause = asyncio.get_running_loop(), thread_time() - self._began
             loop.call_later(pause, self._semaphore.release, self._consumer)
+
+
+class Steps:
+    """Lets one task take a step in each round of the event loop, by consumers in turn."""
+
+    def __init__(self) -> None:
+        self._semaphore = FairSemaphore(1)
+
+    @asynccontextmanager
+    async def one(self) -> AsyncIterator[None]:
+        """Wait for a step, and take it within the block, which must not await."""
+        consumer = await self._semaphore.acquire()
+        try:
+            yield
+            await asyncio.sleep(0)  # Or all who come in this round would take theirs in it.
+        finally:
+            self._semaphore.release(consumer)

@@ -1,7 +1,6 @@
 """What one viewer, or one address of people who are not signed in, may hold and spend at once."""
 
 import logging
-from asyncio import Lock
 from collections import Counter
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ Refusal = TypeVar("Refusal", bound=LimitError)
 VIEWERS: Final = "viewers"
 ADDRESSES: Final = "addresses"
 SILENT_SECONDS = 60.0
+CHARACTERS_OF_ONE_OPERATION = 32 * 1024
 
 MAX_HELD_RESULTS = 2
 """The latest results of a consumer's sources may be as long as so many of the longest allowed."""
@@ -66,13 +66,11 @@ class Account:
         self.connections = 0
         """WebSockets and event streams."""
         self.operations = 0
-        """Queries, mutations, and subscriptions that begin."""
+        """Queries, mutations, and subscriptions that begin; long ones count as several."""
         self.cost = 0
         """Of all sources together, in fields of a result."""
         self.held_bytes = 0
         """Of the latest results of the sources that this consumer was the first to follow."""
-        self.reading: Final = Lock()
-        """Held while a message is read: one at a time, over however many connections."""
         self._limits = limits
         self._refused = refused
         self._told_at = -inf
@@ -96,19 +94,32 @@ class Account:
             self.connections -= 1
 
     @contextmanager
-    def operation(self) -> Iterator[None]:
+    def operation(self, size: int) -> Iterator[None]:
         """Count an operation within the block. Raise TooManyOperationsError."""
-        if self.operations >= (limit := self._limits.max_operations_per_viewer):
-            raise self.refusal(
-                TooManyOperationsError(
-                    f"You may run {limit} operations at once. Wait until some have ended."
-                )
-            )
-        self.operations += 1
+        weight = self.begin_operation(size)
         try:
             yield
         finally:
-            self.operations -= 1
+            self.end_operation(weight)
+
+    def begin_operation(self, size: int) -> int:
+        """Count an operation: what `end_operation` is to be told. Raise TooManyOperationsError.
+
+        One that is asked for by a long request, of `size` characters, counts as several.
+        """
+        weight = 1 + size // CHARACTERS_OF_ONE_OPERATION
+        if self.operations + weight > (limit := self._limits.max_operations_per_viewer):
+            message = (
+                f"You may run {limit} operations at once, of which those with long variables count "
+                "as several. Wait until some have ended."
+            )
+            raise self.refusal(TooManyOperationsError(message))
+        self.operations += weight
+        return weight
+
+    def end_operation(self, weight: int) -> None:
+        """Count the operation no longer."""
+        self.operations -= weight
 
     def charge(self, source: Hashable, cost: int) -> "Charge":
         """Let a subscriber follow a source. Equal ones are charged once.

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from dataclasses import replace
+from hashlib import sha256
 from typing import Final
 
 from graphql import (
@@ -38,25 +39,26 @@ RULES = (*specified_rules, MaxIntrospectionDepthRule)
 class Document:
     """A valid document."""
 
-    __slots__ = ("_canonical", "node")
+    __slots__ = ("keys", "node")
 
     def __init__(self, node: DocumentNode) -> None:
         self.node: Final = node
-        self._canonical: dict[str, str] = {}
+        self.keys: dict[str, bytes] = {}
+        """Of operations, by name."""
 
-    def canonical(self, operation: OperationDefinitionNode) -> str:
-        """What the operation asks for, in the same words whoever wrote it.
+    def key(self, operation: OperationDefinitionNode) -> bytes:
+        """Return a digest of what the operation asks for, in whatever words.
 
-        Without comments, without the operation's name, with the fragments in order, and without
-        what belongs to other operations.
+        Comments, the operation's name, the order of fragments, and what belongs to other
+        operations make no difference.
         """
         name = operation.name.value if operation.name else ""
-        if name not in self._canonical:
+        if name not in self.keys:
             separate = separate_operations(self.node)[name].definitions
-            unnamed = replace(operation, name=None)
             fragments = [print_ast(each) for each in separate if each is not operation]
-            self._canonical[name] = "\n".join([print_ast(unnamed), *sorted(fragments)])
-        return self._canonical[name]
+            text = "\n".join([print_ast(replace(operation, name=None)), *sorted(fragments)])
+            self.keys[name] = sha256(text.encode("utf-8", "surrogatepass")).digest()
+        return self.keys[name]
 
 
 class Documents:
@@ -98,18 +100,23 @@ class Documents:
         return document
 
     def _parse(self, text: str) -> DocumentNode:
-        if len(text) > (limit := self._limits.max_document_characters):
+        limits = self._limits
+        if len(text) > (limit := limits.max_document_characters):
             error = GraphQLError(f"A document may have {limit} characters at most.")
             error.extensions = {"code": PARSE_FAILED}
             raise InvalidDocumentError([error])
         try:
-            document = parse(text, max_lexical_tokens=self._limits.max_document_tokens)
+            document = parse(text, max_lexical_tokens=limits.max_document_tokens)
         except GraphQLError as error:
             error.extensions = {"code": PARSE_FAILED}
             raise InvalidDocumentError([error]) from None
         # The size first: some of GraphQL's own rules take long over a document that is too large.
         errors = self._errors_of_size(document) or validate(
-            self._schema, document, self._rules, max_errors=10
+            self._schema,
+            document,
+            self._rules,
+            max_errors=10,
+            hide_suggestions=not limits.introspection,
         )
         if errors:
             for each in errors:

@@ -1,10 +1,10 @@
 """Execute operations: queries and mutations each on its own, subscriptions shared."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from inspect import isawaitable
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from graphql import (
     DocumentNode,
@@ -21,14 +21,14 @@ from graphql import (
 )
 
 from ..changes.feed import SUBSCRIPTION, Feed
-from ..database.fairness import CONSUMER, FairSemaphore
+from ..database.fairness import CONSUMER
 from ..live import Failures, Live, SharedOperation, Subscriber
-from ..turns import IS_EXPENSIVE
+from ..turns import IS_EXPENSIVE, Steps
 from ..viewer import Viewer
 from .budgets import Account, Budgets
 from .context import Context
 from .cost import Size, result_size
-from .documents import Document, Documents
+from .documents import Documents
 from .errors import (
     BadUserInputError,
     InvalidDocumentError,
@@ -39,10 +39,13 @@ from .errors import (
     describe,
     is_transient,
 )
+from .executor import MAX_ERRORS, BoundedExecutor, TooManyErrorsError
 from .lengths import ListLengths
 from .limits import Limits
 from .request import GraphQLRequest, encode
 from .response import Response, error_response, respond
+
+T = TypeVar("T")
 
 FAILURES: Final = Failures(is_transient, describe)
 """What shared operations make of an exception."""
@@ -68,8 +71,8 @@ class Operation:
     type: OperationType
     field: str
     """The name of its first field, for the log."""
-    key: str
-    """What it asks for, whatever the words; of subscriptions only."""
+    key: bytes
+    """The same for all that ask for the same, whatever the words; of subscriptions only."""
     cost: int
     """How many fields its result may have."""
     is_expensive: bool
@@ -87,6 +90,8 @@ class Engine:
     def __init__(self, schema: GraphQLSchema, feed: Feed, live: Live, limits: Limits) -> None:
         self.documents: Final = Documents(schema, limits)
         self.budgets: Final = Budgets(limits)
+        self.steps: Final = Steps()
+        """Taken one at a time, by consumers in turn, to read what they send."""
         self.executions = 0
         """How many times a query, a mutation, or a subscription's result was executed."""
         self._schema = schema
@@ -94,11 +99,12 @@ class Engine:
         self._feed = feed
         self._live = live
         self._limits = limits
-        self._parsing = FairSemaphore(1)
 
     async def prepare(self, request: GraphQLRequest) -> Operation:
         """Parse, validate and choose the operation. Raises InvalidDocumentError."""
-        document = self.documents.find(request.query) or await self._parse(request.query)
+        document = self.documents.find(request.query)
+        if document is None:
+            document = await self._in_turn(request.query, lambda: self.documents.get(request.query))
         operation = get_operation_ast(document.node, request.operation_name)
         if operation is None:
             raise InvalidDocumentError([_unknown_operation(document.node, request.operation_name)])
@@ -108,13 +114,16 @@ class Engine:
         size = result_size(self._schema, self._lengths, document.node, operation, variables)
         self._check(size)
         first = getattr(operation.selection_set.selections[0], "name", None)
-        is_subscription = operation.operation is OperationType.SUBSCRIPTION
+        name = operation.name.value if operation.name else ""
+        key = document.keys.get(name, b"")
+        if operation.operation is OperationType.SUBSCRIPTION and not key:
+            key = await self._in_turn(request.query, lambda: document.key(operation))
         return Operation(
             replace(request, variables=variables),
             document.node,
             operation.operation,
             first.value if first else "",
-            document.canonical(operation) if is_subscription else "",
+            key,
             int(size.fields),
             size.fields > EXPENSIVE_FIELDS or size.bytes > EXPENSIVE_BYTES,
         )
@@ -134,14 +143,19 @@ class Engine:
     async def execute(self, operation: Operation, viewer: Viewer) -> Response:
         """Run a query or mutation, within its `turn`."""
         self.executions += 1
-        result = execute(
-            self._schema,
-            operation.document,
-            context_value=Context(viewer, self._feed),
-            variable_values=operation.request.variables,
-            operation_name=operation.request.operation_name,
-        )
-        return self._respond(await result if isawaitable(result) else result)
+        try:
+            result = execute(
+                self._schema,
+                operation.document,
+                context_value=Context(viewer, self._feed),
+                variable_values=operation.request.variables,
+                operation_name=operation.request.operation_name,
+                executor_class=BoundedExecutor,
+                hide_suggestions=not self._limits.introspection,
+            )
+            return self._respond(await result if isawaitable(result) else result)
+        except TooManyErrorsError:
+            return self._give_up()
 
     def subscribe(
         self, operation: Operation, viewer: Viewer, subscriber: Subscriber, account: Account
@@ -162,17 +176,14 @@ class Engine:
             key, lambda: self._results(operation, viewer, account), subscriber, charge
         )
 
-    async def _parse(self, text: str) -> Document:
-        # One at a time, since nothing in it awaits: the others get their steps in between.
+    async def _in_turn(self, text: str, work: Callable[[], T]) -> T:
+        """Do what takes long for a long document, when it is this consumer's turn."""
         if len(text) <= EXPENSIVE_CHARACTERS:
-            consumer = await self._parsing.acquire()
-            try:
-                return self.documents.get(text)
-            finally:
-                self._parsing.release(consumer)
+            async with self.steps.one():
+                return work()
         turn = await self._feed.turns.begin("documents", is_expensive=True)
         try:
-            return self.documents.get(text)
+            return work()
         finally:
             turn.end()
 
@@ -190,6 +201,26 @@ class Engine:
                 self.budgets.refused[TooLargeError.code] += 1
                 raise InvalidDocumentError([TooLargeError(message)])
 
+    async def _result(self, executor: Executor[Any]) -> str:
+        """Execute one event of a subscription."""
+        self.executions += 1
+        try:
+            result = execute_subscription_event(executor)
+            if isawaitable(result):
+                result = await result
+        except TooManyErrorsError:
+            return self._give_up().text
+        _raise_transient(result)
+        return self._respond(result).text
+
+    def _give_up(self) -> Response:
+        error = TooLargeError(
+            f"More than {MAX_ERRORS} fields have failed. Ask for fewer of those that may fail; "
+            "a mutation was carried out in part."
+        )
+        self.budgets.refused[error.code] += 1
+        return Response(error_response(error))
+
     def _respond(self, result: ExecutionResult) -> Response:
         try:
             return respond(result, self._limits.max_result_bytes)
@@ -204,7 +235,7 @@ class Engine:
         CONSUMER.set(account.consumer)
         IS_EXPENSIVE.set(operation.is_expensive)
         # graphql-core's `subscribe` would keep the latest event and its result until the next.
-        executor = Executor.build(
+        executor = BoundedExecutor.build(
             self._schema,
             operation.document,
             context_value=Context(viewer, self._feed),
@@ -223,17 +254,12 @@ class Engine:
         held = 0
         try:
             async for event in events:
-                result = execute_subscription_event(executor.build_per_event_executor(event))
-                if isawaitable(result):
-                    result = await result
-                self.executions += 1
-                _raise_transient(result)
-                text = self._respond(result).text
+                text = await self._result(executor.build_per_event_executor(event))
+                del event
                 if not account.may_hold(len(text) - held):
                     text = error_response(account.refusal(TOO_MUCH_HELD))
                 account.held_bytes += len(text) - held
                 held = len(text)
-                del event, result
                 yield text
         finally:
             account.held_bytes -= held

@@ -23,9 +23,11 @@ class GraphQLRequest:
     query: str
     operation_name: str | None
     variables: dict[str, Any]
+    size: int
+    """How many characters or bytes it took, all together."""
 
     @classmethod
-    def from_json(cls, value: object) -> Self:
+    def from_json(cls, value: object, size: int) -> Self:
         """Check a decoded request. Raises RequestError."""
         if not isinstance(value, dict):
             raise RequestError(f"A request is a JSON object, but {_kind(value)} came.")
@@ -41,7 +43,7 @@ class GraphQLRequest:
         extensions = value.get("extensions")
         if not isinstance(extensions, dict | None):
             raise RequestError(f'"extensions" must be an object, but {_kind(extensions)} came.')
-        return cls(query, operation_name or None, variables or {})
+        return cls(query, operation_name or None, variables or {}, size)
 
 
 def decode(text: str | bytes) -> Any:

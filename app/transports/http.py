@@ -31,7 +31,7 @@ from ..graphql.errors import (
 from ..graphql.limits import Limits
 from ..graphql.request import GraphQLRequest, RequestError, decode, encode
 from ..origin import is_host_allowed
-from ..viewer import Session, Viewer
+from ..viewer import Session, Viewer, anonymous_session
 from .clients import Clients
 from .connection import Connection, server_transport
 from .media_types import EVENT_STREAM, GRAPHQL_JSON, HTML, JSON, preferred_media_type
@@ -40,6 +40,7 @@ from .sse import EventStream, single_event, until_disconnected
 
 logger = logging.getLogger(__name__)
 
+LONG_BODY_BYTES = 4 * 1024
 PART_BYTES = 64 * 1024
 """A server waits until the client has read one part before it takes the next."""
 
@@ -104,13 +105,14 @@ class HTTPHandler(GraphQLHTTPHandler):
             if self._playground and (page := self._playground(request)) is not None:
                 return page
             media_type = JSON
+        address = request.client.host if request.client else "?"
+        CONSUMER.set(consumer_of(anonymous_session().viewer, address))
         graphql_request = await self._read(request)
         key = session_key(request.headers.get("cookie", ""))
         session = await self._session(key)
-        address = request.client.host if request.client else "?"
         account = self._engine.budgets.account(consumer_of(session.viewer, address))
         CONSUMER.set(account.consumer)
-        running.enter_context(account.operation())
+        running.enter_context(account.operation(graphql_request.size))
         try:
             operation = await self._prepare(graphql_request, request.method, media_type)
         except InvalidDocumentError as error:
@@ -158,7 +160,11 @@ class HTTPHandler(GraphQLHTTPHandler):
                 # Forms, which a foreign page can send with cookies, are refused here.
                 came = content_type or "none"
                 raise HTTPError(415, f"The content type must be {JSON} in UTF-8, but {came} came.")
-            return GraphQLRequest.from_json(decode(await _body(request, limit)))
+            body = await _body(request, limit)
+            if len(body) < LONG_BODY_BYTES:
+                return GraphQLRequest.from_json(decode(body), len(body))
+            async with self._engine.steps.one():
+                return GraphQLRequest.from_json(decode(body), len(body))
         except RequestError as error:
             raise HTTPError(400, str(error)) from None
 
@@ -233,7 +239,7 @@ def _from_query_string(request: Request) -> GraphQLRequest:
     for name in ("variables", "extensions"):
         if name in parameters:
             parameters[name] = decode(parameters[name]) if parameters[name] else None
-    return GraphQLRequest.from_json(parameters)
+    return GraphQLRequest.from_json(parameters, len(request.scope["query_string"]))
 
 
 async def _body(request: Request, limit: int) -> bytes:

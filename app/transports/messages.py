@@ -22,11 +22,12 @@ class ClientMessage:
     action: Action
     id: str
     payload: Any
+    size: int
 
     def request(self) -> GraphQLRequest:
         """Return the request to run. Raise CloseError if the payload is none."""
         try:
-            return GraphQLRequest.from_json(self.payload)
+            return GraphQLRequest.from_json(self.payload, self.size)
         except RequestError as error:
             raise CloseError(4400, f"Invalid message: {error}") from None
 
@@ -45,7 +46,8 @@ def read(event: Message, subprotocol: Subprotocol, max_bytes: int) -> ClientMess
         raise CloseError(4400, f'Invalid message: "id" may have {limit} characters at most')
     if action in HAS_OBJECT and not isinstance(payload, dict | None):
         raise CloseError(4400, 'Invalid message: "payload" must be an object')
-    return ClientMessage(action, id_ if isinstance(id_, str) else "", payload)
+    size = len(event["text"])
+    return ClientMessage(action, id_ if isinstance(id_, str) else "", payload, size)
 
 
 def _decode(event: Message, max_bytes: int) -> dict[str, Any]:

@@ -66,6 +66,7 @@ class Operations:
         """Run the request. What keeps it from starting is sent as its error."""
         try:
             self._check_count()
+            weight = self._account.begin_operation(request.size)
         except ClientError as error:
             self.fail(id_, describe(error))
             return
@@ -73,6 +74,7 @@ class Operations:
         execution.task = asyncio.get_running_loop().create_task(self._run(id_, execution, request))
         self._executions.add(execution)
         execution.task.add_done_callback(lambda _: self._executions.discard(execution))
+        execution.task.add_done_callback(lambda _: self._account.end_operation(weight))
 
     def stop(self, id_: str) -> None:
         """End an operation that the client has given up, if it still runs."""
@@ -115,17 +117,16 @@ class Operations:
     async def _run(self, id_: str, execution: "Execution", request: GraphQLRequest) -> None:
         result = errors = None
         try:
-            with self._account.operation():
-                operation = await self._engine.prepare(request)
-                execution.type = operation.type
-                if execution.is_over and operation.type is not OperationType.MUTATION:
-                    return
-                # Rights may have changed since the handshake.
-                viewer = (await self._sessions.load(self._connection.session.key)).viewer
-                if operation.is_subscription:
-                    self._subscribe(id_, execution, operation, viewer)
-                    return
-                result = await self._execute(operation, viewer)
+            operation = await self._engine.prepare(request)
+            execution.type = operation.type
+            if execution.is_over and operation.type is not OperationType.MUTATION:
+                return
+            # Rights may have changed since the handshake.
+            viewer = (await self._sessions.load(self._connection.session.key)).viewer
+            if operation.is_subscription:
+                self._subscribe(id_, execution, operation, viewer)
+                return
+            result = await self._execute(operation, viewer)
         except Exception as error:
             errors = describe(error)
         if self._by_id.get(id_) is not execution:

@@ -36,7 +36,7 @@ class WebSocket:
         account: Account,
     ) -> None:
         self.connection: Final = connection
-        self._account = account
+        self._engine = engine
         self._limits = limits
         self._subprotocol = subprotocol
         self._operations = Operations(engine, limits, sessions, subprotocol, connection, account)
@@ -88,9 +88,8 @@ class WebSocket:
                 return
             # Who sends much, over however many sockets, must let others run; who reads nothing
             # must wait.
-            async with self._account.reading:
+            async with self._engine.steps.one():
                 self._handle(event)
-                await asyncio.sleep(0)
             await self.connection.outbox.drain()
 
     def _handle(self, event: Message) -> None:

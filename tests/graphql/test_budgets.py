@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from app.graphql.budgets import Budgets, consumer_of
+from app.graphql.budgets import CHARACTERS_OF_ONE_OPERATION, Budgets, consumer_of
 from app.graphql.errors import (
     TooCostlyError,
     TooManyConnectionsError,
@@ -77,12 +77,18 @@ def test_connections_are_counted(budgets: Budgets, caplog: pytest.LogCaptureFixt
 
 def test_operations_are_counted(budgets: Budgets) -> None:
     account = budgets.account(consumer_of(ADA, "10.0.0.1"))
-    with account.operation():
-        with account.operation(), pytest.raises(TooManyOperationsError, match="2 operations"):
-            account.operation().__enter__()
-        with account.operation():
+    with account.operation(100):
+        with account.operation(100), pytest.raises(TooManyOperationsError, match="2 operations"):
+            account.operation(100).__enter__()
+        with account.operation(100):
             pass
     assert budgets.refused == {"TOO_MANY_OPERATIONS": 1}
+    with (
+        account.operation(2 * CHARACTERS_OF_ONE_OPERATION - 1),
+        pytest.raises(TooManyOperationsError),
+    ):
+        account.operation(1).__enter__()
+    assert account.operations == 0
 
 
 def test_equal_sources_are_charged_once_and_until_the_last_has_left(budgets: Budgets) -> None:

@@ -20,12 +20,12 @@ def documents() -> Documents:
     return Documents(schema, Limits.from_settings())
 
 
-def canonical(documents: Documents, text: str, name: str | None = None) -> str:
-    """What the document's operation asks for."""
+def key(documents: Documents, text: str, name: str | None = None) -> bytes:
+    """The key of the document's operation."""
     document = documents.get(text)
     operation = get_operation_ast(document.node, name)
     assert operation is not None
-    return document.canonical(operation)
+    return document.key(operation)
 
 
 A, B = "fragment a on Item { id }", "fragment b on Item { name }"
@@ -39,14 +39,14 @@ SAME = [
 
 
 def test_documents_that_differ_in_words_ask_for_the_same(documents: Documents) -> None:
-    assert len({canonical(documents, text) for text in SAME}) == 1
+    assert len({key(documents, text) for text in SAME}) == 1
 
 
 def test_only_the_chosen_operation_counts(documents: Documents) -> None:
     both = "query other { items { ...c } } fragment c on Item { state } "
     both += SAME[3].replace("Named", "chosen")
-    assert canonical(documents, both, "chosen") == canonical(documents, SAME[0])
-    assert canonical(documents, both, "other") != canonical(documents, SAME[0])
+    assert key(documents, both, "chosen") == key(documents, SAME[0])
+    assert key(documents, both, "other") != key(documents, SAME[0])
 
 
 OTHERS = [
@@ -59,7 +59,7 @@ OTHERS = [
 
 
 def test_documents_that_ask_for_something_else_are_others(documents: Documents) -> None:
-    assert len({canonical(documents, text) for text in [SAME[0], *OTHERS]}) == len(OTHERS) + 1
+    assert len({key(documents, text) for text in [SAME[0], *OTHERS]}) == len(OTHERS) + 1
 
 
 @pytest.mark.parametrize("field", ["__schema { types { name } }", '__type(name: "Item") { name }'])
@@ -69,5 +69,8 @@ def test_introspection_is_refused_where_it_is_off(field: str) -> None:
     assert not limits.introspection
     with pytest.raises(InvalidDocumentError, match="introspection has been disabled"):
         Documents(schema, limits).get(f"{{ {field} }}")
+    with pytest.raises(InvalidDocumentError) as unknown:
+        Documents(schema, limits).get("{ itemz { nam } }")
+    assert "Did you mean" not in str(unknown.value)
     Documents(schema, limits).get("{ __typename items { __typename } }")
     Documents(schema, replace(limits, introspection=True)).get(f"{{ {field} }}")

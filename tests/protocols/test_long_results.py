@@ -125,6 +125,26 @@ async def test_a_mutation_is_carried_out_though_its_result_is_too_long(
     assert item.state == "DONE"
 
 
+@pytest.mark.parametrize("kind", ["query", "subscription"])
+async def test_very_many_errors_end_an_execution(
+    kind: str, measured_server: Server, user: User
+) -> None:
+    def ask(fields: int) -> str:
+        secrets = " ".join(f"a{number}: secret" for number in range(fields))
+        return f"{kind} {{ items(first: 100) {{ {secrets} }} }}"
+
+    async with connect(measured_server.websocket) as socket:
+        await socket.subscribe(ask(9))
+        message = await socket.receive()
+        assert len(message["payload"]["errors"]) == 900
+        if kind == "query":
+            assert (await socket.receive())["type"] == "complete"
+        await socket.subscribe(ask(11))
+        error = await socket.next_error()
+        assert error["extensions"] == {"code": "RESULT_TOO_LARGE"}
+        assert error["message"].startswith("More than 1000 fields have failed.")
+
+
 async def test_a_subscription_goes_on_when_its_result_is_short_again(
     server: Server, user: User
 ) -> None:
