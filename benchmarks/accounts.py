@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from typing import Final
 
-from benchmarks.database import ROOT, PostgreSQLDatabase
+from benchmarks.database import ROOT, Database
 
 FIRST_USER: Final = 1001
 """The key of the first viewer's user; the users of the other loads come before."""
@@ -54,7 +54,7 @@ def users(number: int) -> range:
     return range(FIRST_USER, FIRST_USER + number)
 
 
-def create(database: PostgreSQLDatabase, number: int) -> None:
+def create(database: Database, number: int) -> None:
     """Create the users and sessions of so many viewers."""
     environment = os.environ | {
         "DATABASE_URL": database.writer_url,

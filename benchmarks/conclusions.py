@@ -5,6 +5,7 @@ from statistics import median
 from typing import Final
 
 from benchmarks import writers
+from benchmarks.attack_conclusions import attacks, quotable_of_attacks
 from benchmarks.results import Record, Results, Situation
 from benchmarks.tables import held, orm_paces
 from benchmarks.viewer_conclusions import quotable_of_viewers, viewers
@@ -20,7 +21,12 @@ def conclusions(results: Results) -> str:
     """Two lists: what is gained, and what is not."""
     gains = [*_gains_of_sharing(results), *_gains_of_pushing(results)]
     limits = list(_limits(results))
-    for is_better, sentence in (*viewers(results), *_orm(results), *_queries(results)):
+    for is_better, sentence in (
+        *viewers(results),
+        *_orm(results),
+        *_queries(results),
+        *attacks(results),
+    ):
         (gains if is_better else limits).append(sentence)
     limits += _writers(results)
     return "\n\n".join(
@@ -42,7 +48,8 @@ def quotable(results: Results) -> dict[str, str]:
     for latency in (0, 5):
         if records := list(results.of("orm", latency_ms=latency)):
             figures[f"orm-table-{latency}-ms"] = f"\n\n{orm_paces(records)}\n\n"
-    return figures | dict(_ratios(results)) | dict(quotable_of_viewers(results))
+    figures |= dict(_ratios(results)) | dict(quotable_of_viewers(results))
+    return figures | dict(quotable_of_attacks(results))
 
 
 def _ratios(results: Results) -> Iterator[tuple[str, str]]:

@@ -10,6 +10,8 @@ from typing import Final
 
 from benchmarks import accounts, delay, delivery, machine, orm, queries, viewers, writers
 from benchmarks.arms import Arm
+from benchmarks.attacking import Attacking
+from benchmarks.attacks import PEOPLE
 from benchmarks.database import (
     Database,
     PostgreSQLDatabase,
@@ -30,7 +32,9 @@ HELD_MS: Final = 1000.0
 GREATEST: Final = 10_000
 NEXT_SMALLER: Final = 3_000
 
-SECTIONS: Final = ("delivery", "viewers", "orm", "queries", "writers")
+ATTACK_ROUNDS: Final = 1
+
+SECTIONS: Final = ("delivery", "viewers", "orm", "queries", "writers", "attacks")
 
 Step = tuple[str, Callable[[], str]]
 """What is about to be measured, and a function that does it and tells the main figure."""
@@ -83,6 +87,7 @@ class Run:
                 "orm": self._orm(),
                 "queries": self._queries(),
                 "writers": self._writers(),
+                "attacks": self._attacks(number),
             }
             for name, section in sections.items():
                 steps = list(section) if only in (None, name) else []
@@ -195,6 +200,13 @@ class Run:
             label = f"statements of {writers.ROWS} rows, {feed}"
             yield label, partial(self._write_many_rows, feed)
 
+    def _attacks(self, number: int) -> Iterator[Step]:
+        if number < ATTACK_ROUNDS:
+            attacking = Attacking(
+                self._scale.attacks, self._databases, self._writing, self._folder, self.results
+            )
+            yield from attacking.steps()
+
     def _write_many_rows(self, feed: str) -> str:
         found = dict(writers.measure_statements(self._postgresql, feed))
         for statement, duration in found.items():
@@ -233,6 +245,7 @@ def prepare(scale: Scale, running: ExitStack) -> Run:
     folder = Path(running.enter_context(tempfile.TemporaryDirectory()))
     postgresql, sqlite = running.enter_context(databases(folder))
     accounts.create(postgresql, max(each.load.viewers for each in scale.viewings))
+    accounts.create(sqlite, len(PEOPLE))
     far = running.enter_context(delay.delayed(postgresql.folder, 0.005))
     writing: dict[Vendor, Writer] = {
         each.vendor: running.enter_context(writer(each.writer_url)) for each in (postgresql, sqlite)

@@ -1,4 +1,7 @@
-"""A process of its own that sends a cheap query over HTTP every 20 ms, and times the answers."""
+"""A process of its own that sends a cheap query over HTTP every 20 ms, and times the answers.
+
+It keeps one connection, or, as somebody does who has just come, makes a new one for each query.
+"""
 
 import http.client
 import json
@@ -48,11 +51,12 @@ class Probe:
 
 
 @contextmanager
-def probe(port: int, viewer: Viewer) -> Iterator[Probe]:
+def probe(port: int, viewer: Viewer, *, reconnects: bool = False) -> Iterator[Probe]:
     """A probe that asks as `viewer`, while the block lasts."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs, port, viewer), daemon=True)
+    arguments = (theirs, port, viewer, reconnects)
+    process = context.Process(target=_serve, args=arguments, daemon=True)
     process.start()
     theirs.close()
     try:
@@ -64,12 +68,12 @@ def probe(port: int, viewer: Viewer) -> Iterator[Probe]:
         process.kill()
 
 
-def _serve(pipe: Connection, port: int, viewer: Viewer) -> None:
+def _serve(pipe: Connection, port: int, viewer: Viewer, reconnects: bool) -> None:
     pipe.send("ready")
     while True:
         try:
             pipe.recv()
-            found: Answers | Exception = _ask_always(pipe, port, viewer)
+            found: Answers | Exception = _ask_always(pipe, port, viewer, reconnects)
         except EOFError:
             return
         except (OSError, http.client.HTTPException) as error:
@@ -78,11 +82,13 @@ def _serve(pipe: Connection, port: int, viewer: Viewer) -> None:
         pipe.send(found)
 
 
-def _ask_always(pipe: Connection, port: int, viewer: Viewer) -> Answers:
+def _ask_always(pipe: Connection, port: int, viewer: Viewer, reconnects: bool) -> Answers:
     latencies, errors = [], 0
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS)) as server:
         while True:
             began = time.monotonic()
+            if reconnects:
+                server.close()  # The next request connects.
             errors += not _is_answered(server, viewer)
             took = time.monotonic() - began
             latencies.append(took * 1e3)

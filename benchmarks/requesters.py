@@ -1,10 +1,11 @@
 """HTTP clients that ask again as soon as they have their answer, in one loop."""
 
+import http.client
 import json
 import select
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -45,6 +46,7 @@ def ask(
     If `viewers` are given, each client is one of them, and gets an order of theirs.
     """
     newcomers = iter(viewers)
+    request = {"query": QUERY, "variables": {"first": orders}}
     poll = select.epoll()
     requesters: dict[int, _Requester] = {}
     for _ in range(clients):
@@ -52,7 +54,7 @@ def ask(
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         viewer = next(newcomers, None)
         mark = viewer.username.encode() if viewer else b""
-        requester = _Requester(connection, _request(port, orders, viewer), mark)
+        requester = _Requester(connection, post(port, request, viewer), mark)
         requesters[connection.fileno()] = requester
         poll.register(connection.fileno(), select.EPOLLIN)
     latencies: list[float] = []
@@ -78,9 +80,19 @@ def ask(
             each.socket.close()
 
 
-def _request(port: int, orders: int, viewer: Viewer | None) -> bytes:
+def ask_once(port: int, document: str, viewer: Viewer | None = None) -> bytes:
+    """The body of the answer to one query, whatever it is."""
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as server:
+        server.sendall(post(port, {"query": document}, viewer))
+        answer = http.client.HTTPResponse(server, method="POST")
+        answer.begin()
+        return answer.read()
+
+
+def post(port: int, request: Mapping[str, object], viewer: Viewer | None) -> bytes:
+    """A GraphQL request over HTTP."""
     address, cookie = identity(viewer)
-    body = json.dumps({"query": QUERY, "variables": {"first": orders}}).encode()
+    body = json.dumps(request).encode()
     head = (
         f"POST {address} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAccept: application/json\r\n"
         f"{cookie}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"

@@ -21,6 +21,7 @@ from benchmarks.arms import (
     VIEWER_ARMS,
     Arm,
 )
+from benchmarks.attacks import AttackLoad
 from benchmarks.database import Vendor
 from benchmarks.delivery import Load
 from benchmarks.viewing import ViewerLoad
@@ -63,6 +64,7 @@ class Scale:
     orm_seconds: float
     writers: tuple[int, ...]
     writer_seconds: int
+    attacks: AttackLoad
     is_quick: bool = False
     """Whether it is too little to say anything about speed."""
 
@@ -109,6 +111,7 @@ FULL: Final = Scale(
     orm_seconds=0.6,
     writers=(1, 8, 64),
     writer_seconds=2,
+    attacks=AttackLoad(),
 )
 QUICK: Final = Scale(
     rounds=1,
@@ -131,5 +134,11 @@ QUICK: Final = Scale(
     orm_seconds=0.3,
     writers=(8,),
     writer_seconds=1,
+    attacks=AttackLoad(
+        seconds=0.3,
+        changes=2,
+        vendors=("sqlite",),
+        scenes=("idle", "costly", "introspection-on", "mutations"),
+    ),
     is_quick=True,
 )

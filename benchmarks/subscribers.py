@@ -16,7 +16,7 @@ QUERY: Final = "{ getOrder { date state user { username email } } }"
 _MARK: Final = b'"date":"'
 _DAY_BYTES: Final = len("2000-01-01")
 _RECEIVE_BYTES: Final = 65536
-_TEXT, _CLOSE, _PING, _PONG = 0x1, 0x8, 0x9, 0xA
+TEXT, _CLOSE, _PING, _PONG = 0x1, 0x8, 0x9, 0xA
 
 
 class ClientError(Exception):
@@ -75,7 +75,7 @@ class Subscribers:
         self._poll = select.epoll()
         self._open: dict[int, Subscriber] = {}
         self._acknowledged = self._served = self._behind = 0
-        self._init = _frame(_TEXT, b'{"type":"connection_init"}')
+        self._init = frame(TEXT, b'{"type":"connection_init"}')
         self._subprotocol = subprotocol
         self._is_distinct = is_distinct
         self._newcomers = iter(viewers)
@@ -152,28 +152,18 @@ class Subscribers:
     def _count_who_is_behind(self) -> None:
         self._behind = sum(each.newest < each.target for each in self._open.values())
 
-    def _handshake(self, viewer: Viewer | None) -> bytes:
-        host, port = self._address
-        address, cookie = identity(viewer)
-        return (
-            f"GET {address} HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\n"
-            f"Connection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n{cookie}"
-            "Sec-WebSocket-Version: 13\r\n"
-            f"Sec-WebSocket-Protocol: {self._subprotocol.name}\r\n\r\n"
-        ).encode()
-
     def _subscribe(self) -> bytes:
         # By name alone an operation is another one.
         name = f"Follow{self._acknowledged}" if self._is_distinct else "Follow"
         payload = {"query": f"subscription {name} {QUERY}"}
         message = {"id": "1", "type": self._subprotocol.subscribe, "payload": payload}
-        return _frame(_TEXT, json.dumps(message).encode())
+        return frame(TEXT, json.dumps(message).encode())
 
     def _add(self) -> None:
         connection = socket.create_connection(self._address, timeout=30)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         viewer = next(self._newcomers, None)
-        connection.sendall(self._handshake(viewer))
+        connection.sendall(handshake(self._address[1], self._subprotocol, viewer))
         connection.setblocking(False)
         self._open[connection.fileno()] = Subscriber(connection, viewer=viewer)
         self._poll.register(connection.fileno(), select.EPOLLIN)
@@ -227,7 +217,7 @@ class Subscribers:
 
     def _handle(self, subscriber: Subscriber, kind: int, payload: bytes, now: int) -> None:
         mark = payload.find(_MARK) + len(_MARK)
-        if kind == _TEXT and mark >= len(_MARK):
+        if kind == TEXT and mark >= len(_MARK):
             if subscriber.viewer is not None and subscriber.viewer.mark not in payload:
                 self.misdirected += 1
                 return
@@ -239,10 +229,10 @@ class Subscribers:
             if subscriber.newest < subscriber.target <= day:
                 self._behind -= 1
             subscriber.newest = day
-        elif kind == _TEXT:
+        elif kind == TEXT:
             self._converse(subscriber, json.loads(payload))
         elif kind == _PING:
-            subscriber.socket.send(_frame(_PONG, payload))
+            subscriber.socket.send(frame(_PONG, payload))
         elif kind == _CLOSE:
             raise ClientError(f"The server has closed a connection: {payload!r}")
 
@@ -253,14 +243,26 @@ class Subscribers:
                 self._acknowledged += 1
                 subscriber.socket.send(self._subscribe())
             case "ping":
-                subscriber.socket.send(_frame(_TEXT, b'{"type":"pong"}'))
+                subscriber.socket.send(frame(TEXT, b'{"type":"pong"}'))
             case "ka" | "pong":
                 pass
             case _:
                 raise ClientError(f"Expected an order, but this came: {message}")
 
 
-def _frame(kind: int, payload: bytes) -> bytes:
+def handshake(port: int, subprotocol: Subprotocol, viewer: Viewer | None) -> bytes:
+    """The request that opens a WebSocket."""
+    address, cookie = identity(viewer)
+    return (
+        f"GET {address} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\n"
+        f"Connection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n{cookie}"
+        "Sec-WebSocket-Version: 13\r\n"
+        f"Sec-WebSocket-Protocol: {subprotocol.name}\r\n\r\n"
+    ).encode()
+
+
+def frame(kind: int, payload: bytes) -> bytes:
+    """A WebSocket's message of at most 64 KB."""
     # A client must mask what it sends (RFC 6455, section 5.3); a mask of zeros changes nothing.
     size = len(payload)
     head = struct.pack("!BB", 0x80 | kind, 0x80 | min(size, 126))

@@ -5,6 +5,7 @@ from typing import Final
 
 from benchmarks import writers
 from benchmarks.arms import ARMS, Arm
+from benchmarks.attack_tables import attacks
 from benchmarks.orm import ARMS as ORM_ARMS
 from benchmarks.queries import QUERIES, VIEWER_QUERIES
 from benchmarks.results import Record, Results
@@ -29,6 +30,7 @@ def tables(results: Results) -> str:
         _queries,
         _viewer_queries,
         _writers,
+        attacks,
     )
     return "\n\n".join(part for section in sections for part in section(results))
 

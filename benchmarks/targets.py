@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from statistics import median
 
 from benchmarks import writers
+from benchmarks.attack_conclusions import attack_targets
 from benchmarks.queries import VIEWER_QUERIES
 from benchmarks.results import Record, Results, Situation
 from benchmarks.viewer_tables import first_of_each
@@ -29,6 +30,7 @@ def targets(results: Results) -> str:
                 _queries,
                 _writers,
                 _orm,
+                attack_targets,
             )
             for words, measured, is_met in source(results)
         ),

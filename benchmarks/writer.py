@@ -86,7 +86,7 @@ def writer(url: str) -> Iterator[Writer]:
 
 
 def _serve(pipe: Connection, url: str) -> None:
-    execute = _connect(url)
+    execute = connect(url)
     pipe.send("ready")
     while True:
         try:
@@ -99,7 +99,7 @@ def _serve(pipe: Connection, url: str) -> None:
             pipe.send(RuntimeError(f"The writer failed: {error}"))
 
 
-def _connect(url: str) -> Callable[[str, list[Any]], object]:
+def connect(url: str) -> Callable[[str, list[Any]], object]:
     """What executes a statement, whose parameters are written {}."""
     if url.startswith("sqlite"):
         path = url.removeprefix("sqlite:///")

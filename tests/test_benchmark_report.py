@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import conclusions, orm, report, tables, targets
+from benchmarks import attacks, conclusions, orm, report, tables, targets
+from benchmarks.attacks import ATTACKS
 from benchmarks.queries import VIEWER_QUERIES
 from benchmarks.results import FILE, Record, Results, Situation
+from benchmarks.unread import ANSWERS, UNREAD
 from benchmarks.viewing import BACK, OWN, SHARED
 from benchmarks.wording import number, ratio, ratio_spread, spread
 
@@ -136,6 +138,53 @@ def test_targets_say_what_a_viewer_may_cost(viewers: Results) -> None:
     assert "45 KB of memory for each | 50 | **no** |" in text
     assert "all have their result within 3 s | 2 s | yes |" in text
     assert "at most 1.3 ms of CPU | 1.4 ms | **no** |" in text
+
+
+@pytest.fixture
+def attacked() -> Results:
+    """A run in which somebody attacked, and others hardly noticed."""
+    found = Results({"is_quick": False})
+    for scene, longest in (("idle", 9.0), ("costly", 250.0), ("mutations", 450.0)):
+        figures = {"probe_ms": longest / 3, "longest_probe_ms": longest, "probes": 90.0}
+        found.add(
+            ATTACKS,
+            {"scene": scene, "database": "sqlite"},
+            figures
+            | {"probe_errors": 0.0, "cpu_seconds": 5.0, "seconds": 5.1, "memory_mb": 12.0}
+            | {"results": 3.0, "refused TOO_MANY_OPERATIONS": 1234.0},
+        )
+    found.add(ANSWERS, {"request": "40 lists"}, {"answer_mb": 1.0})
+    found.add(UNREAD, {"transport": "HTTP", "messages": 100}, {"memory_mb": 3.9})
+    return found
+
+
+def test_attacks_have_a_table_and_a_conclusion(attacked: Results) -> None:
+    """It tells how somebody else fared, and what was refused."""
+    text = tables.tables(attacked)
+    assert "| a user's mutations | SQLite | 150 | 450 | 90 | 0 |" in text
+    assert "| 5.0 | 5.1 | 12.0 | 3 | TOO_MANY_OPERATIONS 1,230 |" in text
+    assert "1,020 KB to 40 lists." in text
+    gains, _ = conclusions.conclusions(attacked).split("Where this project is not better")
+    assert "never more than 450 ms (attack: a user's mutations); otherwise it takes 3 ms" in gains
+    assert conclusions.quotable(attacked)["attack-costly-sqlite-longest-ms"] == "250"
+
+
+def test_worst_round_of_an_attack_counts(attacked: Results) -> None:
+    """Who was kept waiting once was kept waiting."""
+    assert "costly subscriptions: at most 0.3 s | 0.25 s | yes |" in targets.targets(attacked)
+    case: Situation = {"scene": "costly", "database": "sqlite"}
+    attacked.add(ATTACKS, case, {"longest_probe_ms": 310.0})
+    text = targets.targets(attacked)
+    assert "costly subscriptions: at most 0.3 s | 0.31 s | **no** |" in text
+    assert "mutations on SQLite: at most 0.5 s | 0.45 s | yes |" in text
+    assert "at most 1 MB | 1.00 MB | yes |" in text
+    assert "over HTTP that does not read: at most 4 MB | 3.9 MB | yes |" in text
+
+
+@pytest.mark.parametrize("allowed", range(14))
+def test_most_that_is_allowed_is_found(allowed: int) -> None:
+    """None may be, or all."""
+    assert attacks.most(13, lambda number: number <= allowed) == allowed
 
 
 def test_orm_arm_that_loads_other_columns_is_refused() -> None:
