@@ -6,6 +6,7 @@ import select
 import socket
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final
 
@@ -82,11 +83,20 @@ def ask(
 
 def ask_once(port: int, document: str, viewer: Viewer | None = None) -> bytes:
     """The body of the answer to one query, whatever it is."""
-    with socket.create_connection(("127.0.0.1", port), timeout=60) as server:
-        server.sendall(post(port, {"query": document}, viewer))
-        answer = http.client.HTTPResponse(server, method="POST")
-        answer.begin()
-        return answer.read()
+    return ask_at_once(port, document, viewer, 1)[0]
+
+
+def ask_at_once(port: int, document: str, viewer: Viewer | None, times: int) -> list[bytes]:
+    """The same of so many clients at a time."""
+    with ExitStack() as open_:
+        answers = []
+        for _ in range(times):
+            server = open_.enter_context(socket.create_connection(("127.0.0.1", port), 60))
+            server.sendall(post(port, {"query": document}, viewer))
+            answers.append(http.client.HTTPResponse(server, method="POST"))
+        for answer in answers:
+            answer.begin()
+        return [answer.read() for answer in answers]
 
 
 def post(port: int, request: Mapping[str, object], viewer: Viewer | None) -> bytes:
