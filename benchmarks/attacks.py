@@ -83,13 +83,13 @@ SCENES: Final = (
     Scene("idle", "nobody attacks"),
     Scene(
         "costly",
-        "a user's 400 costly subscriptions, rows change",
+        "a user tries 400 costly subscriptions, rows change",
         lambda _: Attack(4, hostile.costly_subscription, ATTACKER, 100),
         has_changes=True,
     ),
     Scene(
         "cheap",
-        "a user's 10,000 cheap subscriptions, rows change",
+        "a user tries 10,000 cheap subscriptions, rows change",
         lambda _: Attack(100, hostile.cheap_subscription, ATTACKER, 100),
         has_changes=True,
     ),
