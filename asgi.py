@@ -62,7 +62,8 @@ async def lifespan(_: Starlette) -> AsyncIterator[None]:
     # An execution makes thousands of objects that die with it, and few in cycles: by Python's own
     # thresholds the search for cycles takes up to a third of the time under load.
     gc.freeze()
-    gc.set_threshold(10_000, 20, 20)
+    # Of the middle generation few at a time, since each search stops everybody.
+    gc.set_threshold(10_000, 5, 80)
     async with (
         opened(threads=settings.DATABASE_POOL_SIZE),
         feed,

@@ -1,6 +1,7 @@
 """What one viewer, or one address of people who are not signed in, may hold and spend at once."""
 
 import logging
+from asyncio import Event
 from collections import Counter
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ ADDRESSES: Final = "addresses"
 SILENT_SECONDS = 60.0
 CHARACTERS_OF_ONE_OPERATION = 32 * 1024
 
+MAX_UNREAD_BYTES = 256 * 1024
 MAX_HELD_RESULTS = 2
 """The latest results of a consumer's sources may be as long as so many of the longest allowed."""
 
@@ -71,6 +73,9 @@ class Account:
         """Of all sources together, in fields of a result."""
         self.held_bytes = 0
         """Of the latest results of the sources that this consumer was the first to follow."""
+        self.unread_bytes = 0
+        """Of answers over HTTP that are being sent."""
+        self._has_drained: Event | None = None  # only while somebody waits
         self._limits = limits
         self._refused = refused
         self._told_at = -inf
@@ -143,6 +148,28 @@ class Account:
         """Whether the sources' results may take up so many bytes more."""
         limit = MAX_HELD_RESULTS * self._limits.max_result_bytes
         return self.held_bytes + more_bytes <= limit
+
+    @contextmanager
+    def unread(self, size: int) -> Iterator[None]:
+        """Count an answer of so many bytes within the block, in which it is sent."""
+        self.unread_bytes += size
+        try:
+            yield
+        finally:
+            self.unread_bytes -= size
+            if self._has_drained is not None and self.has_drained():
+                self._has_drained.set()
+                self._has_drained = None
+
+    def has_drained(self) -> bool:
+        """Whether few answers are unread, and no long ones."""
+        return self.unread_bytes < MAX_UNREAD_BYTES
+
+    async def drain(self) -> None:
+        """Wait until it `has_drained`."""
+        while not self.has_drained():
+            self._has_drained = self._has_drained or Event()
+            await self._has_drained.wait()
 
     def refusal(self, error: Refusal) -> Refusal:
         """Return the error, and count it."""

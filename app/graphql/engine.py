@@ -1,10 +1,9 @@
 """Execute operations: queries and mutations each on its own, subscriptions shared."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, replace
 from inspect import isawaitable
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from graphql import (
     DocumentNode,
@@ -84,6 +83,18 @@ class Operation:
         return self.type is OperationType.SUBSCRIPTION
 
 
+class Unread(Protocol):
+    """What a client has been sent, and has not read."""
+
+    def has_drained(self) -> bool:
+        """Whether it is little."""
+        ...
+
+    async def drain(self) -> None:
+        """Wait until it is little."""
+        ...
+
+
 class Engine:
     """One schema, executed for whoever asks."""
 
@@ -128,20 +139,24 @@ class Engine:
             size.fields > EXPENSIVE_FIELDS or size.bytes > EXPENSIVE_BYTES,
         )
 
-    @asynccontextmanager
-    async def turn(self, operation: Operation) -> AsyncIterator[None]:
-        """Wait until it is this consumer's turn for expensive work, if the operation is that."""
-        if not operation.is_expensive:
-            yield
-            return
-        turn = await self._feed.turns.begin("operations", is_expensive=True)
-        try:
-            yield
-        finally:
-            turn.end()
+    async def execute(self, operation: Operation, viewer: Viewer, unread: Unread) -> Response:
+        """Run a query or mutation.
 
-    async def execute(self, operation: Operation, viewer: Viewer) -> Response:
-        """Run a query or mutation, within its `turn`."""
+        One that is expensive waits for its consumer's turn, and until little is `unread`: else its
+        result would take up memory besides.
+        """
+        if not operation.is_expensive:
+            return await self._execute(operation, viewer)
+        while True:
+            await unread.drain()
+            turn = await self._feed.turns.begin("operations", is_expensive=True)
+            try:
+                if unread.has_drained():
+                    return await self._execute(operation, viewer)
+            finally:
+                turn.end()
+
+    async def _execute(self, operation: Operation, viewer: Viewer) -> Response:
         self.executions += 1
         try:
             result = execute(

@@ -6,7 +6,7 @@ https://graphql.github.io/graphql-over-http/draft/
 import asyncio
 import logging
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 from ariadne.asgi.handlers import GraphQLHTTPHandler
@@ -31,9 +31,9 @@ from ..graphql.errors import (
 from ..graphql.limits import Limits
 from ..graphql.request import GraphQLRequest, RequestError, decode, encode
 from ..origin import is_host_allowed
-from ..viewer import Session, Viewer, anonymous_session
+from ..viewer import Session, anonymous_session
 from .clients import Clients
-from .connection import Connection, server_transport
+from .connection import CLOSE_TIMEOUT_SECONDS, Connection, server_transport
 from .media_types import EVENT_STREAM, GRAPHQL_JSON, HTML, JSON, preferred_media_type
 from .sessions import session_key
 from .sse import EventStream, single_event, until_disconnected
@@ -125,7 +125,12 @@ class HTTPHandler(GraphQLHTTPHandler):
                 return Response(media_type=EVENT_STREAM)
             running.close()  # Another limit is there for connections.
             return await self._stream(operation, session, account, receive, send)
-        return await self._execute(operation, session.viewer, media_type)
+        text, is_executed = await self._engine.execute(operation, session.viewer, account)
+        running.enter_context(account.unread(len(text)))
+        if media_type == EVENT_STREAM:
+            return _single_event(text)
+        status = 400 if not is_executed and media_type == GRAPHQL_JSON else 200
+        return Response(text, status, media_type=media_type)
 
     async def _send(self, answer: Response, request: Request, send: Send) -> None:
         """Send an answer, in parts if it is long, and cut off a client that does not read it."""
@@ -146,7 +151,9 @@ class HTTPHandler(GraphQLHTTPHandler):
             if (transport := server_transport(request.receive)) is not None:
                 transport.abort()
                 # uvicorn complains of who returns before a connection that was cut is gone.
-                await until_disconnected(request.receive)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
+                        await until_disconnected(request.receive)
 
     async def _read(self, request: Request) -> GraphQLRequest:
         limit = self._limits.max_message_bytes
@@ -184,14 +191,6 @@ class HTTPHandler(GraphQLHTTPHandler):
             logger.error("A request's viewer could not be loaded: %s", error)  # noqa: TRY400
             message = "The database does not answer at the moment. Try again later."
             raise HTTPError(503, message, {"Retry-After": "5"}) from None
-
-    async def _execute(self, operation: Operation, viewer: Viewer, media_type: str) -> Response:
-        async with self._engine.turn(operation):
-            text, is_executed = await self._engine.execute(operation, viewer)
-        if media_type == EVENT_STREAM:
-            return _single_event(text)
-        status = 400 if not is_executed and media_type == GRAPHQL_JSON else 200
-        return Response(text, status, media_type=media_type)
 
     async def _stream(
         self,

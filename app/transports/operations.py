@@ -154,14 +154,7 @@ class Operations:
 
     async def _execute(self, operation: Operation, viewer: Viewer) -> str:
         outbox = self._connection.outbox
-        if operation.is_expensive:
-            # What is not read yet may take up little memory, so long results must wait for that.
-            while True:
-                await outbox.drain()
-                async with self._engine.turn(operation):
-                    if outbox.has_drained():
-                        return (await self._engine.execute(operation, viewer)).text
-        text = (await self._engine.execute(operation, viewer)).text
+        text = (await self._engine.execute(operation, viewer, outbox)).text
         if outbox.appended_characters + len(text) > self._limits.max_result_bytes:
             return error_response(self._account.refusal(UNREAD))
         return text

@@ -13,7 +13,7 @@ from typing import Any, Final
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from .connections import OpenConnections, open_connections
@@ -47,6 +47,7 @@ class LimitedHTTP(HttpToolsProtocol):
         self._open = open_connections(config)
         self._limits = self._open.limits
         self._host: str | None = None
+        self._answering: RequestResponseCycle | None = None
         self._has_large_head = False
         self._is_reading_body = False
         self._is_upgraded = False
@@ -77,6 +78,10 @@ class LimitedHTTP(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
         super().connection_lost(exc)
+        if self._answering is not None:
+            # uvicorn tells the newest request only, of those that a client has sent ahead.
+            self._answering.disconnected = True
+            self._answering.message_event.set()
         self._stop_timer()
         self._open.leave(self._host)
 
@@ -135,6 +140,10 @@ class LimitedHTTP(HttpToolsProtocol):
         if not getattr(protocol, "handshake_initiated", True):
             # What the library websockets cannot read, uvicorn does not answer, nor ever close.
             self._refuse(431, "A handshake may have 128 headers of 8 KB each.")
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
 
     @property
     def _is_answering(self) -> bool:

@@ -1,11 +1,17 @@
 """Each viewer has an account, and so has each address of those who are not signed in."""
 
+import asyncio
 import gc
 from dataclasses import replace
 
 import pytest
 
-from app.graphql.budgets import CHARACTERS_OF_ONE_OPERATION, Budgets, consumer_of
+from app.graphql.budgets import (
+    CHARACTERS_OF_ONE_OPERATION,
+    MAX_UNREAD_BYTES,
+    Budgets,
+    consumer_of,
+)
 from app.graphql.errors import (
     TooCostlyError,
     TooManyConnectionsError,
@@ -124,3 +130,17 @@ def test_an_account_that_nobody_holds_is_forgotten(budgets: Budgets) -> None:
             pass
     gc.collect()
     assert len(budgets._accounts) == 0
+
+
+async def test_long_answers_wait_until_earlier_ones_are_read(budgets: Budgets) -> None:
+    account = budgets.account(consumer_of(ADA, "10.0.0.1"))
+    with account.unread(MAX_UNREAD_BYTES - 1):
+        await account.drain()
+        with account.unread(1):
+            waiting = [asyncio.create_task(account.drain()) for _ in range(3)]
+            await asyncio.sleep(0)
+            assert not account.has_drained()
+            assert not any(task.done() for task in waiting)
+        async with asyncio.timeout(1):
+            await asyncio.gather(*waiting)
+    assert account.unread_bytes == 0

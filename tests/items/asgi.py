@@ -49,7 +49,7 @@ async def lifespan(_: Starlette) -> AsyncIterator[None]:
     # An execution makes thousands of objects that die with it, and few in cycles: by Python's own
     # thresholds the search for cycles takes up to a third of the time under load.
     gc.freeze()
-    gc.set_threshold(10_000, 20, 20)
+    gc.set_threshold(10_000, 5, 80)
     async with (
         opened(threads=settings.DATABASE_POOL_SIZE),
         feed,
