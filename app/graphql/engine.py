@@ -1,36 +1,26 @@
 """Execute operations: queries and mutations each on its own, subscriptions shared."""
 
-from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass, replace
+from collections.abc import AsyncGenerator
 from inspect import isawaitable
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol
 
 from graphql import (
-    DocumentNode,
     ExecutionResult,
     Executor,
-    GraphQLError,
     GraphQLSchema,
-    OperationDefinitionNode,
-    OperationType,
     create_source_event_stream,
     execute,
     execute_subscription_event,
-    get_operation_ast,
 )
 
 from ..changes.feed import SUBSCRIPTION, Feed
 from ..database.fairness import CONSUMER
 from ..live import Failures, Live, SharedOperation, Subscriber
-from ..turns import IS_EXPENSIVE, Steps
+from ..turns import IS_EXPENSIVE
 from ..viewer import Viewer
 from .budgets import Account, Budgets
 from .context import Context
-from .cost import Size, result_size
-from .documents import Documents
 from .errors import (
-    BadUserInputError,
-    InvalidDocumentError,
     SourceError,
     TooLargeError,
     TooManySourcesError,
@@ -39,48 +29,17 @@ from .errors import (
     is_transient,
 )
 from .executor import MAX_ERRORS, BoundedExecutor, TooManyErrorsError
-from .lengths import ListLengths
 from .limits import Limits
-from .request import GraphQLRequest, encode
+from .preparation import Operation, Preparation
+from .request import encode
 from .response import Response, error_response, respond
-
-T = TypeVar("T")
 
 FAILURES: Final = Failures(is_transient, describe)
 """What shared operations make of an exception."""
 
-
 TOO_MUCH_HELD: Final = TooLargeError(
     "The results of all your subscriptions together are too long: end one, or ask for less."
 )
-EXPENSIVE_FIELDS = 500
-"""A result of so many fields keeps the event loop from all others for some milliseconds."""
-EXPENSIVE_BYTES = 64 * 1024
-"""So does one with so many bytes of names, which takes up memory until it is read, too."""
-EXPENSIVE_CHARACTERS = 2000
-"""So does a document of so many characters when it is parsed and validated."""
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """A valid document, and which of its operations to run with what."""
-
-    request: GraphQLRequest
-    document: DocumentNode
-    type: OperationType
-    field: str
-    """The name of its first field, for the log."""
-    key: bytes
-    """The same for all that ask for the same, whatever the words; of subscriptions only."""
-    cost: int
-    """How many fields its result may have."""
-    is_expensive: bool
-    """Whether executing it keeps the event loop from all others for a while."""
-
-    @property
-    def is_subscription(self) -> bool:
-        """Whether results keep coming."""
-        return self.type is OperationType.SUBSCRIPTION
 
 
 class Unread(Protocol):
@@ -99,45 +58,14 @@ class Engine:
     """One schema, executed for whoever asks."""
 
     def __init__(self, schema: GraphQLSchema, feed: Feed, live: Live, limits: Limits) -> None:
-        self.documents: Final = Documents(schema, limits)
         self.budgets: Final = Budgets(limits)
-        self.steps: Final = Steps()
-        """Taken one at a time, by consumers in turn, to read what they send."""
+        self.preparation: Final = Preparation(schema, limits, feed.turns, self.budgets.refused)
         self.executions = 0
         """How many times a query, a mutation, or a subscription's result was executed."""
         self._schema = schema
-        self._lengths = ListLengths(schema)
         self._feed = feed
         self._live = live
         self._limits = limits
-
-    async def prepare(self, request: GraphQLRequest) -> Operation:
-        """Parse, validate and choose the operation. Raises InvalidDocumentError."""
-        document = self.documents.find(request.query)
-        if document is None:
-            document = await self._in_turn(request.query, lambda: self.documents.get(request.query))
-        operation = get_operation_ast(document.node, request.operation_name)
-        if operation is None:
-            raise InvalidDocumentError([_unknown_operation(document.node, request.operation_name)])
-        # Others would only be kept in memory, and keep equal subscriptions apart.
-        declared = {each.variable.name.value for each in operation.variable_definitions or ()}
-        variables = {key: request.variables[key] for key in declared & request.variables.keys()}
-        size = result_size(self._schema, self._lengths, document.node, operation, variables)
-        self._check(size)
-        first = getattr(operation.selection_set.selections[0], "name", None)
-        name = operation.name.value if operation.name else ""
-        key = document.keys.get(name, b"")
-        if operation.operation is OperationType.SUBSCRIPTION and not key:
-            key = await self._in_turn(request.query, lambda: document.key(operation))
-        return Operation(
-            replace(request, variables=variables),
-            document.node,
-            operation.operation,
-            first.value if first else "",
-            key,
-            int(size.fields),
-            size.fields > EXPENSIVE_FIELDS or size.bytes > EXPENSIVE_BYTES,
-        )
 
     async def execute(self, operation: Operation, viewer: Viewer, unread: Unread) -> Response:
         """Run a query or mutation.
@@ -190,31 +118,6 @@ class Engine:
         return self._live.join(
             key, lambda: self._results(operation, viewer, account), subscriber, charge
         )
-
-    async def _in_turn(self, text: str, work: Callable[[], T]) -> T:
-        """Do what takes long for a long document, when it is this consumer's turn."""
-        if len(text) <= EXPENSIVE_CHARACTERS:
-            async with self.steps.one():
-                return work()
-        turn = await self._feed.turns.begin("documents", is_expensive=True)
-        try:
-            return work()
-        finally:
-            turn.end()
-
-    def _check(self, size: Size) -> None:
-        limits = self._limits
-        for unit, value, limit, hint in (
-            ("fields", size.fields, limits.max_result_fields, "fewer fields"),
-            ("bytes of names", size.bytes, limits.max_result_bytes, "shorter names, fewer fields"),
-        ):
-            if value > limit:
-                message = (
-                    f"The result may have {value:.0f} {unit}, but at most {limit} are allowed: "
-                    f"ask for {hint}, or shorter lists by `first`."
-                )
-                self.budgets.refused[TooLargeError.code] += 1
-                raise InvalidDocumentError([TooLargeError(message)])
 
     async def _result(self, executor: Executor[Any]) -> str:
         """Execute one event of a subscription."""
@@ -287,16 +190,3 @@ def _raise_transient(result: ExecutionResult) -> None:
     for error in result.errors or ():
         if is_transient(error):
             raise cause_of(error)
-
-
-def _unknown_operation(document: DocumentNode, name: str | None) -> GraphQLError:
-    names = [
-        node.name.value if node.name else "an anonymous one"
-        for node in document.definitions
-        if isinstance(node, OperationDefinitionNode)
-    ]
-    if not names:
-        return BadUserInputError("The document has no operation to run.")
-    if name is None:
-        return BadUserInputError(f"operationName must choose one of: {', '.join(names)}.")
-    return BadUserInputError(f"There is no operation {name!r}; there is: {', '.join(names)}.")

@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 from ..database.fairness import CONSUMER
 from ..exceptions import LiveError
 from ..graphql.budgets import Account, consumer_of
-from ..graphql.engine import Engine, Operation
+from ..graphql.engine import Engine
 from ..graphql.errors import (
     BadUserInputError,
     InvalidDocumentError,
@@ -29,6 +29,7 @@ from ..graphql.errors import (
     describe,
 )
 from ..graphql.limits import Limits
+from ..graphql.preparation import Operation
 from ..graphql.request import GraphQLRequest, RequestError, decode, encode
 from ..origin import is_host_allowed
 from ..viewer import Session, anonymous_session
@@ -170,13 +171,13 @@ class HTTPHandler(GraphQLHTTPHandler):
             body = await _body(request, limit)
             if len(body) < LONG_BODY_BYTES:
                 return GraphQLRequest.from_json(decode(body), len(body))
-            async with self._engine.steps.one():
+            async with self._engine.preparation.steps.one():
                 return GraphQLRequest.from_json(decode(body), len(body))
         except RequestError as error:
             raise HTTPError(400, str(error)) from None
 
     async def _prepare(self, request: GraphQLRequest, method: str, media_type: str) -> Operation:
-        operation = await self._engine.prepare(request)
+        operation = await self._engine.preparation.prepare(request)
         if operation.type is OperationType.MUTATION and method != "POST":
             raise HTTPError(405, "A mutation must be sent by POST.", {"Allow": "POST"})
         if operation.is_subscription and media_type != EVENT_STREAM:

@@ -6,9 +6,10 @@ from typing import Final
 from graphql import OperationType
 
 from ..graphql.budgets import Account
-from ..graphql.engine import Engine, Operation
+from ..graphql.engine import Engine
 from ..graphql.errors import ClientError, TooLargeError, TooManyOperationsError, describe
 from ..graphql.limits import Limits
+from ..graphql.preparation import Operation
 from ..graphql.request import GraphQLRequest, encode
 from ..graphql.response import error_response
 from ..live import SharedOperation
@@ -117,7 +118,7 @@ class Operations:
     async def _run(self, id_: str, execution: "Execution", request: GraphQLRequest) -> None:
         result = errors = None
         try:
-            operation = await self._engine.prepare(request)
+            operation = await self._engine.preparation.prepare(request)
             execution.type = operation.type
             if execution.is_over and operation.type is not OperationType.MUTATION:
                 return

@@ -10,8 +10,9 @@ from typing import Final
 from starlette.types import Receive, Send
 
 from ..graphql.budgets import Account
-from ..graphql.engine import Engine, Operation
+from ..graphql.engine import Engine
 from ..graphql.limits import Limits
+from ..graphql.preparation import Operation
 from .connection import Close, Connection
 
 logger = logging.getLogger(__name__)

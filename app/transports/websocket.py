@@ -88,7 +88,7 @@ class WebSocket:
                 return
             # Who sends much, over however many sockets, must let others run; who reads nothing
             # must wait.
-            async with self._engine.steps.one():
+            async with self._engine.preparation.steps.one():
                 self._handle(event)
             await self.connection.outbox.drain()
 

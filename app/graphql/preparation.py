@@ -1,0 +1,136 @@
+"""Make an operation of a request: parse, validate, choose, and measure what it may cost."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final, TypeVar
+
+from graphql import (
+    DocumentNode,
+    GraphQLError,
+    GraphQLSchema,
+    OperationDefinitionNode,
+    OperationType,
+    get_operation_ast,
+)
+
+from ..turns import Steps, Turns
+from .cost import Size, result_size
+from .documents import Documents
+from .errors import BadUserInputError, InvalidDocumentError, TooLargeError
+from .lengths import ListLengths
+from .limits import Limits
+from .request import GraphQLRequest
+
+T = TypeVar("T")
+
+EXPENSIVE_FIELDS = 500
+"""A result of so many fields keeps the event loop from all others for some milliseconds."""
+EXPENSIVE_BYTES = 64 * 1024
+"""So does one with so many bytes of names, which takes up memory until it is read, too."""
+EXPENSIVE_CHARACTERS = 2000
+"""So does a document of so many characters when it is parsed and validated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """A valid document, and which of its operations to run with what."""
+
+    request: GraphQLRequest
+    document: DocumentNode
+    type: OperationType
+    field: str
+    """The name of its first field, for the log."""
+    key: bytes
+    """The same for all that ask for the same, whatever the words; of subscriptions only."""
+    cost: int
+    """How many fields its result may have."""
+    is_expensive: bool
+    """Whether executing it keeps the event loop from all others for a while."""
+
+    @property
+    def is_subscription(self) -> bool:
+        """Whether results keep coming."""
+        return self.type is OperationType.SUBSCRIPTION
+
+
+class Preparation:
+    """Prepares operations of one schema, by consumers in turn."""
+
+    def __init__(
+        self, schema: GraphQLSchema, limits: Limits, turns: Turns, refused: Counter[str]
+    ) -> None:
+        self.documents: Final = Documents(schema, limits)
+        self.steps: Final = Steps()
+        """Taken one at a time, by consumers in turn, to read what they send."""
+        self._schema = schema
+        self._lengths = ListLengths(schema)
+        self._limits = limits
+        self._turns = turns
+        self._refused = refused
+
+    async def prepare(self, request: GraphQLRequest) -> Operation:
+        """Parse, validate and choose the operation. Raises InvalidDocumentError."""
+        document = self.documents.find(request.query)
+        if document is None:
+            document = await self._in_turn(request.query, lambda: self.documents.get(request.query))
+        operation = get_operation_ast(document.node, request.operation_name)
+        if operation is None:
+            raise InvalidDocumentError([_unknown_operation(document.node, request.operation_name)])
+        # Others would only be kept in memory, and keep equal subscriptions apart.
+        declared = {each.variable.name.value for each in operation.variable_definitions or ()}
+        variables = {key: request.variables[key] for key in declared & request.variables.keys()}
+        size = result_size(self._schema, self._lengths, document.node, operation, variables)
+        self._check(size)
+        first = getattr(operation.selection_set.selections[0], "name", None)
+        name = operation.name.value if operation.name else ""
+        key = document.keys.get(name, b"")
+        if operation.operation is OperationType.SUBSCRIPTION and not key:
+            key = await self._in_turn(request.query, lambda: document.key(operation))
+        return Operation(
+            replace(request, variables=variables),
+            document.node,
+            operation.operation,
+            first.value if first else "",
+            key,
+            int(size.fields),
+            size.fields > EXPENSIVE_FIELDS or size.bytes > EXPENSIVE_BYTES,
+        )
+
+    async def _in_turn(self, text: str, work: Callable[[], T]) -> T:
+        """Do what takes long for a long document, when it is this consumer's turn."""
+        if len(text) <= EXPENSIVE_CHARACTERS:
+            async with self.steps.one():
+                return work()
+        turn = await self._turns.begin("documents", is_expensive=True)
+        try:
+            return work()
+        finally:
+            turn.end()
+
+    def _check(self, size: Size) -> None:
+        limits = self._limits
+        for unit, value, limit, hint in (
+            ("fields", size.fields, limits.max_result_fields, "fewer fields"),
+            ("bytes of names", size.bytes, limits.max_result_bytes, "shorter names, fewer fields"),
+        ):
+            if value > limit:
+                message = (
+                    f"The result may have {value:.0f} {unit}, but at most {limit} are allowed: "
+                    f"ask for {hint}, or shorter lists by `first`."
+                )
+                self._refused[TooLargeError.code] += 1
+                raise InvalidDocumentError([TooLargeError(message)])
+
+
+def _unknown_operation(document: DocumentNode, name: str | None) -> GraphQLError:
+    names = [
+        node.name.value if node.name else "an anonymous one"
+        for node in document.definitions
+        if isinstance(node, OperationDefinitionNode)
+    ]
+    if not names:
+        return BadUserInputError("The document has no operation to run.")
+    if name is None:
+        return BadUserInputError(f"operationName must choose one of: {', '.join(names)}.")
+    return BadUserInputError(f"There is no operation {name!r}; there is: {', '.join(names)}.")
