@@ -61,6 +61,7 @@ MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", 2_621_440, validate=POSITIVE)
 # What uvicorn lets a client do, if it was started with `--http app.web.protocol:LimitedHTTP`.
 HTTP_HEAD_SECONDS = env.float("HTTP_HEAD_SECONDS", 10.0, validate=POSITIVE)
 HTTP_BODY_SECONDS = env.float("HTTP_BODY_SECONDS", 30.0, validate=POSITIVE)
+HTTP_SEND_SECONDS = env.float("HTTP_SEND_SECONDS", 20.0, validate=POSITIVE)
 HTTP_MAX_HEAD_BYTES = env.int("HTTP_MAX_HEAD_BYTES", 32 * 1024, validate=POSITIVE)
 HTTP_MAX_CONNECTIONS_PER_ADDRESS = env.int(
     "HTTP_MAX_CONNECTIONS_PER_ADDRESS", 100, validate=POSITIVE

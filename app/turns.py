@@ -26,11 +26,16 @@ class Turns:
     def __init__(self, at_once: int) -> None:
         self.cheap: Final = FairSemaphore(at_once)
         self.expensive: Final = FairSemaphore(1)
+        self._documents = FairSemaphore(1)
 
     async def begin(self, kind: str, *, is_expensive: bool) -> "Turn":
         """Wait for a turn, which lasts until its `end`, or `LONGEST_TURN_SECONDS`."""
         semaphore = self.expensive if is_expensive else self.cheap
         return Turn(semaphore, await semaphore.acquire(kind), is_expensive)
+
+    async def begin_document(self) -> "Turn":
+        """Wait for a turn to parse a document, which is expensive, and never waits for anything."""
+        return Turn(self._documents, await self._documents.acquire(), is_paced=True)
 
 
 class Turn:
@@ -38,10 +43,10 @@ class Turn:
 
     __slots__ = ("_began", "_consumer", "_semaphore", "_timer")
 
-    def __init__(self, semaphore: FairSemaphore, consumer: Consumer, is_expensive: bool) -> None:
+    def __init__(self, semaphore: FairSemaphore, consumer: Consumer, is_paced: bool) -> None:
         self._semaphore = semaphore
         self._consumer = consumer
-        self._began = thread_time() if is_expensive else None
+        self._began = thread_time() if is_paced else None
         self._timer: asyncio.TimerHandle | None = asyncio.get_running_loop().call_later(
             LONGEST_TURN_SECONDS, self.end
         )

@@ -24,6 +24,7 @@ from .lengths import READS_EACH, ListLengths
 
 # What JSON puts around a name: two quotation marks, a colon, a comma, one character of a value.
 BYTES_AROUND_FIELD = 5
+BYTES_OF_ONE_FIELD = 20
 
 
 class Size(NamedTuple):
@@ -36,6 +37,11 @@ class Size(NamedTuple):
     fields: float = 0
     bytes: float = 0
     """Of the names in the encoded result: values, whose length nobody knows yet, count as one."""
+
+    @property
+    def cost(self) -> int:
+        """In fields, of which long names are several: they take up memory while they are held."""
+        return ceil(max(self.fields, self.bytes / BYTES_OF_ONE_FIELD))
 
 
 def operation_sizes(document: DocumentNode) -> Iterator[tuple[OperationDefinitionNode, Size]]:

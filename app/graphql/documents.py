@@ -1,7 +1,10 @@
 """Parse and validate each distinct document once."""
 
+import re
+from bisect import bisect_right
 from collections import OrderedDict
 from dataclasses import replace
+from functools import cached_property
 from hashlib import sha256
 from typing import Final
 
@@ -10,6 +13,8 @@ from graphql import (
     GraphQLError,
     GraphQLSchema,
     OperationDefinitionNode,
+    Source,
+    SourceLocation,
     parse,
     print_ast,
     separate_operations,
@@ -33,7 +38,23 @@ MAX_CACHED_CHARACTERS = 256 * 1024
 # more than what 30 fragments of one type need, of 7 fields each.
 overlapping_fields_can_be_merged.MAX_COMPLEXITY_BUDGET = 10_000
 
+# Each error looks for its line in the document, which may be nothing but line ends.
+MAX_LINES = 2000
+
 RULES = (*specified_rules, MaxIntrospectionDepthRule)
+
+
+class IndexedSource(Source):
+    """A document's text in which the line of a place is found without reading all before it."""
+
+    @cached_property
+    def _line_starts(self) -> list[int]:
+        return [0, *(match.end() for match in re.finditer(r"\r\n|[\n\r]", self.body))]
+
+    def get_location(self, position: int) -> SourceLocation:
+        """Return the line and column of a character, both from 1."""
+        line = bisect_right(self._line_starts, position)
+        return SourceLocation(line, position + 1 - self._line_starts[line - 1])
 
 
 class Document:
@@ -105,8 +126,12 @@ class Documents:
             error = GraphQLError(f"A document may have {limit} characters at most.")
             error.extensions = {"code": PARSE_FAILED}
             raise InvalidDocumentError([error])
+        if text.count("\n") + text.count("\r") >= MAX_LINES:
+            error = GraphQLError(f"A document may have {MAX_LINES} lines at most.")
+            error.extensions = {"code": PARSE_FAILED}
+            raise InvalidDocumentError([error])
         try:
-            document = parse(text, max_lexical_tokens=limits.max_document_tokens)
+            document = parse(IndexedSource(text), max_lexical_tokens=limits.max_document_tokens)
         except GraphQLError as error:
             error.extensions = {"code": PARSE_FAILED}
             raise InvalidDocumentError([error]) from None

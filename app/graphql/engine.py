@@ -14,7 +14,7 @@ from graphql import (
 )
 
 from ..changes.feed import SUBSCRIPTION, Feed
-from ..database.fairness import CONSUMER
+from ..database.fairness import CONSUMER, Consumer
 from ..live import Failures, Live, SharedOperation, Subscriber
 from ..turns import IS_EXPENSIVE
 from ..viewer import Viewer
@@ -115,8 +115,14 @@ class Engine:
             error = TooManySourcesError("The server runs too many sources. Try again later.")
             raise account.refusal(error)
         charge = account.charge(key, operation.cost)
+        # What strangers share is not the first one's own.
+        whose = (
+            account
+            if viewer.user_id is not None
+            else self.budgets.account(Consumer("sources", key))
+        )
         return self._live.join(
-            key, lambda: self._results(operation, viewer, account), subscriber, charge
+            key, lambda: self._results(operation, viewer, whose), subscriber, charge
         )
 
     async def _result(self, executor: Executor[Any]) -> str:

@@ -6,7 +6,7 @@ from graphql import Executor
 
 from ..exceptions import LiveError
 
-MAX_ERRORS = 1000
+MAX_ERRORS = 200
 
 
 class TooManyErrorsError(LiveError):

@@ -28,8 +28,6 @@ EXPENSIVE_FIELDS = 500
 """A result of so many fields keeps the event loop from all others for some milliseconds."""
 EXPENSIVE_BYTES = 64 * 1024
 """So does one with so many bytes of names, which takes up memory until it is read, too."""
-EXPENSIVE_CHARACTERS = 2000
-"""So does a document of so many characters when it is parsed and validated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +42,7 @@ class Operation:
     key: bytes
     """The same for all that ask for the same, whatever the words; of subscriptions only."""
     cost: int
-    """How many fields its result may have."""
+    """How large its result may be, in fields."""
     is_expensive: bool
     """Whether executing it keeps the event loop from all others for a while."""
 
@@ -73,7 +71,7 @@ class Preparation:
         """Parse, validate and choose the operation. Raises InvalidDocumentError."""
         document = self.documents.find(request.query)
         if document is None:
-            document = await self._in_turn(request.query, lambda: self.documents.get(request.query))
+            document = await self._in_turn(lambda: self.documents.get(request.query))
         operation = get_operation_ast(document.node, request.operation_name)
         if operation is None:
             raise InvalidDocumentError([_unknown_operation(document.node, request.operation_name)])
@@ -86,23 +84,19 @@ class Preparation:
         name = operation.name.value if operation.name else ""
         key = document.keys.get(name, b"")
         if operation.operation is OperationType.SUBSCRIPTION and not key:
-            key = await self._in_turn(request.query, lambda: document.key(operation))
+            key = await self._in_turn(lambda: document.key(operation))
         return Operation(
             replace(request, variables=variables),
             document.node,
             operation.operation,
             first.value if first else "",
             key,
-            int(size.fields),
+            size.cost,
             size.fields > EXPENSIVE_FIELDS or size.bytes > EXPENSIVE_BYTES,
         )
 
-    async def _in_turn(self, text: str, work: Callable[[], T]) -> T:
-        """Do what takes long for a long document, when it is this consumer's turn."""
-        if len(text) <= EXPENSIVE_CHARACTERS:
-            async with self.steps.one():
-                return work()
-        turn = await self._turns.begin("documents", is_expensive=True)
+    async def _in_turn(self, work: Callable[[], T]) -> T:
+        turn = await self._turns.begin_document()
         try:
             return work()
         finally:

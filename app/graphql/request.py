@@ -1,7 +1,7 @@
 """A GraphQL request as it comes in, on whatever transport."""
 
 import json
-from collections.abc import Iterable
+import re
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any, NoReturn, Self
@@ -10,6 +10,10 @@ from ..exceptions import LiveError
 
 # Below it, neither Python nor PostgreSQL runs out of stack, on any version.
 MAX_JSON_DEPTH = 64
+# Each takes up to fifty times the memory of its two brackets.
+MAX_JSON_PARTS = 5000
+_TEXT = re.compile(r'"(?:[^"\\]|\\.)*"')
+_BRACKET = re.compile(r"[\[\]{}]")
 
 
 class RequestError(LiveError):
@@ -51,13 +55,12 @@ def decode(text: str | bytes) -> Any:
     try:
         if isinstance(text, bytes):
             text = text.decode()
-        value = json.loads(text, parse_constant=_refuse, parse_float=_finite)
-    except (ValueError, RecursionError) as error:
+        # Counting brackets is quick, and nearly always enough; those in texts count, too.
+        if text.count("[") + text.count("{") > MAX_JSON_DEPTH:
+            _check_brackets(_TEXT.sub("", text))
+        return json.loads(text, parse_constant=_refuse, parse_float=_finite)
+    except ValueError as error:
         raise RequestError(f"Not valid JSON in UTF-8: {error}") from None
-    # Counting brackets is quick, and nearly always enough; those in texts count, too.
-    if text.count("[") + text.count("{") > MAX_JSON_DEPTH and _is_too_deep(value):
-        raise RequestError(f"JSON may be nested {MAX_JSON_DEPTH} levels deep at most.")
-    return value
 
 
 def encode(value: object) -> str:
@@ -74,21 +77,15 @@ def _finite(text: str) -> float:
     return number if isfinite(number) else _refuse(text)
 
 
-def _is_too_deep(value: object) -> bool:
-    level = [value]
-    for _ in range(MAX_JSON_DEPTH):
-        level = [child for parent in level for child in _children(parent)]
-    return any(isinstance(each, dict | list) for each in level)
-
-
-def _children(value: object) -> Iterable[object]:
-    match value:
-        case dict():
-            return value.values()
-        case list():
-            return value
-        case _:
-            return ()
+def _check_brackets(bare: str) -> None:
+    """Raise RequestError for JSON, without its texts, that is too deep or has too many parts."""
+    if bare.count("[") + bare.count("{") > MAX_JSON_PARTS:
+        raise RequestError(f"JSON may have {MAX_JSON_PARTS} objects and lists at most.")
+    depth = 0
+    for bracket in _BRACKET.findall(bare):
+        depth += 1 if bracket in "[{" else -1
+        if depth > MAX_JSON_DEPTH:
+            raise RequestError(f"JSON may be nested {MAX_JSON_DEPTH} levels deep at most.")
 
 
 _KINDS = {

@@ -41,7 +41,6 @@ from .sse import EventStream, single_event, until_disconnected
 
 logger = logging.getLogger(__name__)
 
-LONG_BODY_BYTES = 4 * 1024
 PART_BYTES = 64 * 1024
 """A server waits until the client has read one part before it takes the next."""
 
@@ -162,15 +161,14 @@ class HTTPHandler(GraphQLHTTPHandler):
             if request.method != "POST":
                 if len(request.scope["query_string"]) > limit:
                     raise HTTPError(414, f"The query string may have {limit} bytes at most.")
-                return _from_query_string(request)
+                async with self._engine.preparation.steps.one():
+                    return _from_query_string(request)
             content_type = request.headers.get("content-type", "").lower().replace(" ", "")
             if content_type not in (JSON, f"{JSON};charset=utf-8", f'{JSON};charset="utf-8"'):
                 # Forms, which a foreign page can send with cookies, are refused here.
                 came = content_type or "none"
                 raise HTTPError(415, f"The content type must be {JSON} in UTF-8, but {came} came.")
             body = await _body(request, limit)
-            if len(body) < LONG_BODY_BYTES:
-                return GraphQLRequest.from_json(decode(body), len(body))
             async with self._engine.preparation.steps.one():
                 return GraphQLRequest.from_json(decode(body), len(body))
         except RequestError as error:

@@ -119,6 +119,7 @@ class Operations:
         result = errors = None
         try:
             operation = await self._engine.preparation.prepare(request)
+            del request  # which may be long
             execution.type = operation.type
             if execution.is_over and operation.type is not OperationType.MUTATION:
                 return

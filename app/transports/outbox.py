@@ -33,7 +33,7 @@ class Outbox:
         self._messages: dict[Hashable, tuple[str, ...]] = {}
         self._send: Callable[[str], Awaitable[None]] | None = None
         self._failed: Callable[[Exception], object] | None = None
-        self._is_sending = False
+        self._is_sending = self._is_closed = False
         self._sending: asyncio.Task[None] | None = None
         self._appended = 0
         self._has_drained: asyncio.Event | None = None  # only while somebody waits
@@ -46,6 +46,8 @@ class Outbox:
 
         It may come in parts, of which others may have the same.
         """
+        if self._is_closed:
+            return
         if self._is_sending or self._send is None:
             self._messages[key] = message
         else:
@@ -53,7 +55,7 @@ class Outbox:
 
     def append(self, message: str) -> None:
         """Send `message` whatever comes after it."""
-        if self._is_sending or self._send is None:
+        if not self._is_closed and (self._is_sending or self._send is None):
             self._appended += 1
             self.appended_characters += len(message)
         self.put(_Appended(), message)
@@ -81,12 +83,19 @@ class Outbox:
             self._begin(send, self._pop())
 
     async def close(self) -> None:
-        """Send no more; drop what is left."""
-        self._send = None
+        """Send no more; drop what is left, and let nobody wait until it is sent."""
+        self._send, self._is_closed = None, True
         if self._sending is not None:
             self._sending.cancel()
             await asyncio.wait((self._sending,))
         self._messages.clear()
+        self._appended = self.appended_characters = 0
+        self._wake_if_drained()
+
+    def _wake_if_drained(self) -> None:
+        if self._has_drained is not None and self.has_drained():
+            self._has_drained.set()
+            self._has_drained = None
 
     def _begin(self, send: Callable[[str], Awaitable[None]], message: str) -> None:
         self._is_sending = True
@@ -119,9 +128,7 @@ class Outbox:
         if isinstance(key, _Appended):
             self._appended -= 1
             self.appended_characters -= len(message)
-            if self._has_drained is not None and self.has_drained():
-                self._has_drained.set()
-                self._has_drained = None
+            self._wake_if_drained()
         return message
 
 

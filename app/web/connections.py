@@ -30,6 +30,8 @@ class HTTPLimits:
     """How long the request line and the headers may take."""
     body_seconds: float
     """How long `MIN_BODY_BYTES` of a body, or what is left of it, may take."""
+    send_seconds: float
+    """How long a client may leave some 64 KB of its answer unread."""
     max_head_bytes: int
     """Of the request line and the headers together."""
     max_connections_per_address: int

@@ -18,10 +18,13 @@ from uvicorn.server import ServerState
 
 from .connections import OpenConnections, open_connections
 from .refusals import refused
+from .websocket import limited
 
 logger = logging.getLogger(__name__)
 
 MAX_HEADERS: Final = 200
+MAX_PIPELINED: Final = 8
+"""So many requests may be sent ahead of the answer to the first."""
 MIN_BODY_BYTES: Final = 16 * 1024
 HEAD_TOO_LARGE = "The request line and the headers are too large together."
 
@@ -32,8 +35,8 @@ class LimitedHTTP(HttpToolsProtocol):
     The head of a request has one deadline, since an honest one is a few packets. A body has none,
     since a slow network may take minutes for a large file, but some of it must come all the time;
     how large it may be is for the application to say. Time in which the server itself does not
-    read does not count. What follows a handshake of WebSockets is not limited here, nor is a
-    client that does not read its answer, nor the handshake of TLS.
+    read does not count. Of an answer, too, some must be read all the time. What follows a handshake
+    of WebSockets is limited by `LimitedWebSocket`, and the handshake of TLS not at all.
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class LimitedHTTP(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self.ws_protocol_class = limited(self.ws_protocol_class)
         self._open = open_connections(config)
         self._limits = self._open.limits
         self._host: str | None = None
@@ -63,6 +67,7 @@ class LimitedHTTP(HttpToolsProtocol):
         # and looks at the time when it fires.
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
+        self._unread_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait, or refuse one connection too many."""
@@ -83,6 +88,7 @@ class LimitedHTTP(HttpToolsProtocol):
             self._answering.disconnected = True
             self._answering.message_event.set()
         self._stop_timer()
+        self._stop_unread_timer()
         self._open.leave(self._host)
 
     def data_received(self, data: bytes) -> None:
@@ -98,6 +104,32 @@ class LimitedHTTP(HttpToolsProtocol):
             self._refuse(431, HEAD_TOO_LARGE)
         elif self._is_reading_body or not self._is_answering:
             self._wait()
+
+    def on_message_begin(self) -> None:
+        """Begin a request. Raise ValueError, which the parser tells uvicorn, for one too many."""
+        if len(self.pipeline) >= MAX_PIPELINED:
+            refused["HTTP_PIPELINED"] += 1
+            self.transport.close()
+            raise ValueError("Too many requests were sent ahead.")
+        super().on_message_begin()
+
+    def pause_writing(self) -> None:
+        """Give the client time to read some of what it has been sent."""
+        super().pause_writing()
+        if self._unread_timer is None:
+            self._unread_timer = self.loop.call_later(self._limits.send_seconds, self._cut)
+
+    def resume_writing(self) -> None:
+        """Let the application send more."""
+        self._stop_unread_timer()
+        super().resume_writing()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close an idle connection; closing would wait until its answer is read."""
+        if self.transport.get_write_buffer_size():
+            self._cut()
+        else:
+            super().timeout_keep_alive_handler()
 
     def on_headers_complete(self) -> None:
         """Let the application answer, unless the head is too large."""
@@ -131,6 +163,7 @@ class LimitedHTTP(HttpToolsProtocol):
             return
         self._is_upgraded = True
         self._stop_timer()
+        self._stop_unread_timer()
         super().handle_websocket_upgrade()
         protocol = self.transport.get_protocol()
         # Without `self`, which need not live as long as the WebSocket.
@@ -189,6 +222,17 @@ class LimitedHTTP(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _stop_unread_timer(self) -> None:
+        if self._unread_timer is not None:
+            self._unread_timer.cancel()
+            self._unread_timer = None
+
+    def _cut(self) -> None:
+        """End the connection of a client that does not read, of which closing would wait."""
+        refused["HTTP_UNREAD"] += 1
+        logger.debug("%s cut off: an answer is not being read", self.client)
+        self.transport.abort()
 
     def _refuse(self, status: int, reason: str) -> None:
         """Close, with an answer if one was asked for and none is under way."""

@@ -13,7 +13,7 @@ from axes.handlers.database import AxesDatabaseHandler
 from axes.models import AccessAttempt
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
-from django.db import router, transaction
+from django.db import OperationalError, router, transaction
 from django.http import HttpRequest, HttpResponse
 
 from ..addresses import network_of
@@ -62,8 +62,14 @@ class Failures(AxesDatabaseHandler):  # type: ignore[misc]
 
     def count(self, request: Any, credentials: dict[str, Any]) -> None:
         """Count a try. Raise PermissionDenied if others at the same time were the last allowed."""
-        with transaction.atomic(using=router.db_for_write(AccessAttempt)):
-            super().user_login_failed(__name__, credentials, request)
+        try:
+            with transaction.atomic(using=router.db_for_write(AccessAttempt)):
+                super().user_login_failed(__name__, credentials, request)
+        except OperationalError as error:
+            # SQLite lets one at a time write, and all others wait for some seconds only.
+            logger.warning("A try to sign in was refused, since it could not be counted: %s", error)
+            request.axes_locked_out = True
+            raise PermissionDenied from None
         request.axes_locked_out = request.axes_failures_since_start > settings.SIGN_IN_FAILURES
         if request.axes_locked_out:
             raise PermissionDenied

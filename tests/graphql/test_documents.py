@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import pytest
 from django.conf import settings
-from graphql import get_operation_ast
+from graphql import Source, get_operation_ast
+from hypothesis import given
+from hypothesis import strategies as st
 
-from app.graphql.documents import Documents
+from app.graphql.documents import Documents, IndexedSource
 from app.graphql.errors import InvalidDocumentError
 from app.graphql.limits import Limits
 from tests.items.schema import schema
@@ -60,6 +62,23 @@ OTHERS = [
 
 def test_documents_that_ask_for_something_else_are_others(documents: Documents) -> None:
     assert len({key(documents, text) for text in [SAME[0], *OTHERS]}) == len(OTHERS) + 1
+
+
+LINES = st.lists(st.sampled_from(["\n", "\r", "\r\n", "a", " ", "\u2028"])).map("".join)
+
+
+@given(text=LINES, data=st.data())
+def test_places_are_those_of_graphql(text: str, data: st.DataObject) -> None:
+    position = data.draw(st.integers(0, len(text)))
+    if text[max(0, position - 1) : position + 1] != "\r\n":  # where no token begins
+        assert IndexedSource(text).get_location(position) == Source(text).get_location(position)
+
+
+def test_a_document_of_line_ends_is_refused(documents: Documents) -> None:
+    for ends in ("\n", "\r", "\r\n"):
+        with pytest.raises(InvalidDocumentError, match="2000 lines at most"):
+            documents.get("{" + ends * 2000 + "items { id } }")
+        documents.get("{" + "\n" * 1900 + "items { id } }")
 
 
 @pytest.mark.parametrize("field", ["__schema { types { name } }", '__type(name: "Item") { name }'])

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
@@ -184,7 +185,41 @@ FLOODS: dict[str, bytes] = {
         for number in range(100)
     ),
     "WebSocket pings": frame(b"x" * 125, opcode=9),
+    "empty WebSocket pings": frame(b"", opcode=9),
+    "WebSocket pongs": frame(b"", opcode=10),
 }
+
+
+MANY_FRAMES = {
+    "pings": frame(b"", opcode=9) * 1100,
+    "pongs": frame(b"", opcode=10) * 1100,
+    "messages": frame(b'{"type":"pong"}') * 1100,
+    "empty fragments": frame(b"{", first=0x01) + frame(b"", first=0x00) * 1100,
+}
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("name", MANY_FRAMES)
+async def test_very_many_frames_close(name: str, clean: Server) -> None:
+    with tcp(clean) as connection:
+        await asyncio.to_thread(open_websocket, connection, clean)
+        connection.sendall(MANY_FRAMES[name])
+        received = await asyncio.to_thread(read_to_end, connection)
+    assert close_code(received) == 1008
+    assert b"Too many frames" in received
+
+
+@pytest.mark.once
+async def test_a_long_packet_is_read_piece_by_piece(clean: Server) -> None:
+    """All of it, in its order, though it is more than one round of the event loop reads."""
+    ids = range(90)
+    ask = '{"type":"subscribe","id":"%d","payload":{"query":"{ __typename }","x":"%s"}}'
+    with tcp(clean) as connection:
+        await asyncio.to_thread(open_websocket, connection, clean)
+        connection.sendall(b"".join(frame((ask % (id_, "x" * 3000)).encode()) for id_ in ids))
+        received = await asyncio.to_thread(read_until, connection, b'"id":"89","type":"complete"')
+    found = re.findall(rb'"id":"(\d+)","type":"complete"', received)
+    assert [int(id_) for id_ in found] == list(ids)
 
 
 async def grow(server: Server, messages: bytes, seconds: float) -> tuple[bool, int]:

@@ -25,7 +25,7 @@ from tests.server import ROOT, Server
 pytestmark = pytest.mark.once
 
 OPEN = {"DEBUG": "true", "OPEN_ACCESS": "true"}
-SHORT = {"HTTP_HEAD_SECONDS": "0.5", "HTTP_BODY_SECONDS": "0.5"}
+SHORT = {"HTTP_HEAD_SECONDS": "0.5", "HTTP_BODY_SECONDS": "0.5", "HTTP_SEND_SECONDS": "0.5"}
 GET = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
 LIVE = b'{"status":"live"}'
 QUERY = b'{"query":"{ items { id } }"}'
@@ -203,6 +203,38 @@ def test_connection_may_be_used_again_and_ahead(hasty: Server) -> None:
             received += connection.recv(65536)
         connection.sendall(GET[10:])
         read_until(connection, LIVE)
+
+
+def test_requests_sent_far_ahead_are_refused(hasty: Server) -> None:
+    with tcp(hasty) as connection:
+        connection.sendall(GET * 1000)
+        received = read_to_end(connection)
+    assert received.count(LIVE) <= 10
+    assert hasty.log.count("Invalid HTTP request received.") <= 2
+    with tcp(hasty) as connection:
+        connection.sendall(GET * 8)
+        read_until(connection, b"".join([LIVE]))
+
+
+def test_any_answer_that_nobody_reads_is_cut_off(hasty: Server) -> None:
+    """Of whatever application: here a static file."""
+    path = b"GET /static/admin/js/vendor/xregexp/xregexp.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with ExitStack() as stack:
+        unread = [stack.enter_context(tcp(hasty, receive_buffer=4096)) for _ in range(3)]
+        for connection in unread:
+            for _ in range(200):  # more than the kernel takes
+                try:
+                    connection.settimeout(1)
+                    connection.sendall(path)
+                except OSError:
+                    break
+        for connection in unread:
+            connection.settimeout(PATIENCE_SECONDS)
+            received = read_to_end(connection)
+            assert not received.endswith(b"0\r\n\r\n")
+        with tcp(hasty) as connection:
+            connection.sendall(path.replace(b"\r\nHost", b"\r\nConnection: close\r\nHost"))
+            assert b"xregexp" in read_to_end(connection).lower()
 
 
 @pytest.mark.parametrize("path", [b"/graphql/", b"/admin/login/"])
