@@ -47,7 +47,8 @@ class Clients:
         self._by_session: dict[str, set[Connection]] = {}
         self._by_user: dict[str, set[Connection]] = {}
         self._sent_to_others = 0
-        self._is_stopping = False
+        self.is_stopping = False
+        """Whether the process has been told to stop."""
         self._task: BackgroundTask | None = None
         self._signals = ExitStack()
 
@@ -62,7 +63,7 @@ class Clients:
         """Why no more clients may connect; None if they may."""
         if self._task is None:
             return "The server runs with its lifespan off, so nothing is live. Turn it on."
-        if self._is_stopping:
+        if self.is_stopping:
             return "The server stops. Try again later."
         if len(self) >= self._max_connections:
             return "Too many connections. Try again later."
@@ -119,7 +120,7 @@ class Clients:
 
     def _stop(self) -> None:
         # Without it, the server waits for event streams, which have no end of their own.
-        self._is_stopping = True
+        self.is_stopping = True
         for client in self:
             client.connection.close(RESTART)
 

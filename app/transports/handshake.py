@@ -1,5 +1,6 @@
 """Accept a WebSocket or deny it, and close it in the end."""
 
+import asyncio
 import logging
 from typing import Final
 
@@ -100,6 +101,11 @@ class WebSocketHandler(GraphQLWebsocketHandlerBase):
         try:
             await send({"type": "websocket.accept", "subprotocol": subprotocol.name})
             await websocket.run(receive, send, close)
+        except asyncio.CancelledError:
+            if not self._clients.is_stopping:
+                raise
+            # The server's patience is over; uvicorn would log a traceback.
+            logger.warning("WebSocket of %s: mutations were cut off, since the server stops", peer)
         finally:
             self._clients.discard(websocket)
 

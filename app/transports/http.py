@@ -81,6 +81,11 @@ class HTTPHandler(GraphQLHTTPHandler):
                 answer = await self._answer(request, receive, send, running)
             except ClientDisconnect:
                 return
+            except asyncio.CancelledError:
+                if not self._clients.is_stopping:
+                    raise
+                # The server's patience is over; uvicorn would log a traceback.
+                answer = Response("The server stops.", 503, {"Connection": "close"})
             except HTTPError as error:
                 body = encode({"errors": [{"message": str(error)}]})
                 answer = Response(body, error.status, error.headers, JSON)
