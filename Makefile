@@ -9,7 +9,7 @@ EXAMPLE := frontend/examples/apollo
 UPGRADE ?= --upgrade
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header $(UPGRADE)
 
-.PHONY: help run pages test test-sqlite test-postgresql test-browser screenshot bench bench-report check check-pages format lock wheel clean
+.PHONY: help run pages test test-sqlite test-postgresql test-browser screenshot bench bench-report check check-project check-pages format lock wheel clean
 
 help: ## List the commands
 	@grep -E '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 30
@@ -42,6 +42,9 @@ check: $(BIN)/.installed-dev ## Everything that needs no running program: format
 	$(BIN)/ruff check .
 	DEBUG=true $(BIN)/mypy
 	$(BIN)/lint-imports
+	$(MAKE) --no-print-directory check-project
+
+check-project: $(BIN)/.installed-dev ## Of these, Django's own: settings and migrations
 	SECRET_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(60))') \
 		$(BIN)/python manage.py check --deploy --fail-level WARNING
 	DEBUG=true $(BIN)/python manage.py makemigrations --check --dry-run

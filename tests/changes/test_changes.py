@@ -375,7 +375,7 @@ async def test_many_subscriptions_hold_few_connections(
     postgresql: PostgreSQL, start_server: StartServer, item: Item, database_url: str
 ) -> None:
     """200 distinct ones, so that nothing is shared."""
-    budget = {"GRAPHQL_MAX_SUBSCRIPTIONS_PER_VIEWER": "200"}
+    budget = {"GRAPHQL_MAX_SUBSCRIPTIONS_PER_VIEWER": "200"}  # and all at once
     server = start_server(DEBUG="true", OPEN_ACCESS="true", **budget)
     async with connect(server.websocket) as first, connect(server.websocket) as second:
         for n, each in enumerate((first, second)):

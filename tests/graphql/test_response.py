@@ -4,7 +4,7 @@ import tracemalloc
 
 import pytest
 from graphql import ExecutionResult, GraphQLError
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.graphql.errors import TooLargeError
@@ -19,6 +19,7 @@ VALUES = st.recursive(
 )
 
 
+@settings(max_examples=30)
 @given(data=st.dictionaries(st.text(), VALUES), spare=st.integers(-3, 3))
 def test_the_limit_is_that_of_the_encoded_response(data: dict[str, object], spare: int) -> None:
     length = len(encode({"data": data}))

@@ -8,6 +8,8 @@ from tests.clients import connect, get, post
 from tests.conftest import StartServer
 from tests.server import Server
 
+pytestmark = pytest.mark.once  # No database has a part in it.
+
 
 async def test_endpoint_answers_with_and_without_the_slash(server: Server) -> None:
     for address in (server.http, server.http.rstrip("/")):

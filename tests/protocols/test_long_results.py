@@ -24,6 +24,8 @@ from tests.protocols.raw import (
 )
 from tests.server import Server
 
+pytestmark = pytest.mark.once  # No database has a part in it.
+
 MAX_BYTES = 4000
 LONG = "{ items(first: 200) { id name } }"
 TOO_LONG = {

@@ -29,6 +29,8 @@ from tests.protocols.raw import (
 )
 from tests.server import Server
 
+pytestmark = pytest.mark.once  # No database has a part in it.
+
 Leave = Callable[[socket.socket], None]
 
 # Connections are looked at once a second, or a little later on a busy machine; until then a flood

@@ -8,6 +8,8 @@ import pytest
 from tests.protocols.raw import read_to_end, tcp
 from tests.server import Server
 
+pytestmark = pytest.mark.once  # No database has a part in it.
+
 MOST = 2_621_440
 
 

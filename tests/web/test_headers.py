@@ -10,6 +10,8 @@ from tests.clients import get
 from tests.conftest import StartServer
 from tests.server import Server
 
+pytestmark = pytest.mark.once  # No database has a part in it.
+
 PATHS = {
     "/login/": 200,
     "/admin/login/": 200,

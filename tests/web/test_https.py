@@ -7,6 +7,8 @@ import websockets
 from tests.clients import get
 from tests.conftest import StartServer
 
+pytestmark = pytest.mark.once  # No database has a part in it.
+
 
 async def test_https_is_kept_to_by_every_part(start_server: StartServer) -> None:
     server = start_server(HTTPS="true")

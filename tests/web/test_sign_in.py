@@ -117,6 +117,7 @@ def let_pass(minutes: int) -> None:
     AccessAttempt.objects.update(attempt_time=timezone.now() - timedelta(minutes=minutes))
 
 
+@pytest.mark.once
 async def test_thousand_guesses_cost_few_hashes_and_keep_nobody_else_out(
     guarded: Server, hashes: Hashes
 ) -> None:
@@ -237,6 +238,7 @@ def test_address_is_the_clients_or_its_networks(told: str | None, counted: str |
     assert address_of(request) == counted
 
 
+@pytest.mark.once
 async def test_code_without_a_request_may_try(transactional_db: None) -> None:
     ada = await sync_to_async(User.objects.create_user)("ada", password=RIGHT)
     for _ in range(6):

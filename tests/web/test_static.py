@@ -5,6 +5,8 @@ import pytest
 from tests.clients import get
 from tests.server import Server
 
+pytestmark = pytest.mark.once  # No database has a part in it.
+
 
 @pytest.mark.parametrize("debug", [True, False])
 async def test_admin_comes_with_its_styles(

@@ -19,6 +19,8 @@ from psycopg.conninfo import conninfo_to_dict
 from tests.clients import connect, post
 from tests.server import ROOT, Server
 
+pytestmark = pytest.mark.once  # No database has a part in it.
+
 SHOP = Path(__file__).parent / "shop"
 PRODUCTS = "{ products { name price } }"
 INSERT = "INSERT INTO catalog_product (name, price) VALUES ('Lamp', 20)"
