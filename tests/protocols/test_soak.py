@@ -62,6 +62,8 @@ class Client:
     asked: dict[str, Asked] = field(default_factory=dict)
     latest: dict[str, Any] = field(default_factory=dict)
     received: int = 0
+    has_settled: bool = False
+    """Whether it asks for no more."""
     connection: ClientConnection | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     ids: Any = field(default_factory=lambda: map(str, count()))
@@ -75,6 +77,7 @@ class Client:
                 async with self._connected() as connection:
                     is_last = await self._play(connection, ends_at)
                     if is_last:
+                        self.has_settled = True
                         await self._read(connection)
                         return
                     if self.chance.random() < 0.5:
@@ -224,9 +227,8 @@ async def play(server: Server, users: list[User], seconds: float, clients: int, 
             write_for(chances[0], users, seconds),
             *(stream(server, chance, seconds) for chance in chances[: clients // 5 + 1]),
         )
-        members = clients * MAX_SUBSCRIPTIONS // 2
         async with asyncio.timeout(SETTLE_SECONDS):
-            while sum(len(player.asked) for player in players) < members:
+            while not all(player.has_settled for player in players):
                 await asyncio.sleep(0.1)
                 assert not any(task.done() for task in tasks)
         await converge(server, players)
