@@ -51,7 +51,7 @@ def _ask(
     seconds: float,
     viewers: Sequence[Viewer] = (),
 ) -> Iterator[Found]:
-    ask(server.port, 4, max(numbers_of_orders), 0.3, viewers)
+    ask(server.port, 4, max(numbers_of_orders), 1, viewers)
     for orders in numbers_of_orders:
         for number in clients:
             cpu = server.cpu_seconds()

@@ -1,7 +1,7 @@
 """Run all tests, on both databases at once, since tests wait more than they work.
 
-`python -m tests`. What is about PostgreSQL itself has a server of its own, and the one module that
-takes long by itself runs beside them.
+`python -m tests`. What is about PostgreSQL itself, and what is about the server as a whole, has a
+run of its own beside the others.
 """
 
 import subprocess
@@ -10,22 +10,21 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-LONG = FOLDER / "test_own_domain.py"  # which a project with its own domain has not
+LONG = FOLDER / "test_own_domain.py"
 ABOUT_POSTGRESQL = [str(FOLDER / "changes"), str(FOLDER / "database")]
-# Of those on SQLite, about half.
-OVER_THE_WIRE = [
-    str(folder)
-    for name in ("protocols", "web", "deploy", "orders")
-    if (folder := FOLDER / name).exists()  # A project with its own domain has no orders.
+# Those of the server as a whole, on SQLite; what a project with its own domain has not, it lacks.
+SERVER = [
+    str(path)
+    for path in (LONG, *(FOLDER / name for name in ("web", "deploy", "orders")))
+    if path.exists()
 ]
 POSTGRESQL = ["--database", "postgresql"]
 SQLITE = ["--database", "sqlite"]
 RUNS = {
-    "sqlite": [*SQLITE, *(f"--ignore={each}" for each in (LONG, *OVER_THE_WIRE))],
-    "its server": [*SQLITE, *OVER_THE_WIRE],
+    "sqlite": [*SQLITE, *(f"--ignore={each}" for each in SERVER)],
+    "server": [*SQLITE, *SERVER],
     "postgresql": [*POSTGRESQL, *(f"--ignore={each}" for each in (LONG, *ABOUT_POSTGRESQL))],
     "feed, orm": [*POSTGRESQL, *ABOUT_POSTGRESQL],
-    **({"own domain": [str(LONG)]} if LONG.exists() else {}),
 }
 
 
