@@ -1,7 +1,6 @@
 """What one viewer, or one address of people who are not signed in, may hold and spend at once."""
 
 import logging
-from asyncio import Event
 from collections import Counter
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from .errors import (
     TooManySubscriptionsError,
 )
 from .limits import Limits
+from .unread import Unread
 
 logger = logging.getLogger(__name__)
 
@@ -60,10 +60,11 @@ class Budgets:
         return account
 
 
-class Account:
+class Account(Unread):
     """What one consumer holds and spends now."""
 
     def __init__(self, consumer: Consumer, limits: Limits, refused: Counter[str]) -> None:
+        super().__init__()
         self.consumer: Final = consumer
         self.connections = 0
         """WebSockets and event streams."""
@@ -75,7 +76,6 @@ class Account:
         """Of the latest results of the sources that this consumer was the first to follow."""
         self.unread_bytes = 0
         """Of answers over HTTP that are being sent."""
-        self._has_drained: Event | None = None  # only while somebody waits
         self._limits = limits
         self._refused = refused
         self._told_at = -inf
@@ -157,19 +157,11 @@ class Account:
             yield
         finally:
             self.unread_bytes -= size
-            if self._has_drained is not None and self.has_drained():
-                self._has_drained.set()
-                self._has_drained = None
+            self.wake_if_drained()
 
     def has_drained(self) -> bool:
         """Whether few answers are unread, and no long ones."""
         return self.unread_bytes < MAX_UNREAD_BYTES
-
-    async def drain(self) -> None:
-        """Wait until it `has_drained`."""
-        while not self.has_drained():
-            self._has_drained = self._has_drained or Event()
-            await self._has_drained.wait()
 
     def refusal(self, error: Refusal) -> Refusal:
         """Return the error, and count it."""

@@ -109,7 +109,7 @@ class Documents:
         """The document, parsed unless it is here. Raises InvalidDocumentError."""
         if (document := self.find(text)) is not None:
             return document
-        document = Document(self._parse(text))
+        document = Document(self._validated(text))
         self._documents[text] = document
         self._characters += len(text)
         while (
@@ -121,17 +121,17 @@ class Documents:
         return document
 
     def _parse(self, text: str) -> DocumentNode:
+        """Return what `text` says. Raise GraphQLError."""
         limits = self._limits
         if len(text) > (limit := limits.max_document_characters):
-            error = GraphQLError(f"A document may have {limit} characters at most.")
-            error.extensions = {"code": PARSE_FAILED}
-            raise InvalidDocumentError([error])
+            raise GraphQLError(f"A document may have {limit} characters at most.")
         if text.count("\n") + text.count("\r") >= MAX_LINES:
-            error = GraphQLError(f"A document may have {MAX_LINES} lines at most.")
-            error.extensions = {"code": PARSE_FAILED}
-            raise InvalidDocumentError([error])
+            raise GraphQLError(f"A document may have {MAX_LINES} lines at most.")
+        return parse(IndexedSource(text), max_lexical_tokens=limits.max_document_tokens)
+
+    def _validated(self, text: str) -> DocumentNode:
         try:
-            document = parse(IndexedSource(text), max_lexical_tokens=limits.max_document_tokens)
+            document = self._parse(text)
         except GraphQLError as error:
             error.extensions = {"code": PARSE_FAILED}
             raise InvalidDocumentError([error]) from None
@@ -141,7 +141,7 @@ class Documents:
             document,
             self._rules,
             max_errors=10,
-            hide_suggestions=not limits.introspection,
+            hide_suggestions=not self._limits.introspection,
         )
         if errors:
             for each in errors:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from inspect import isawaitable
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from graphql import (
     ExecutionResult,
@@ -33,6 +33,7 @@ from .limits import Limits
 from .preparation import Operation, Preparation
 from .request import encode
 from .response import Response, error_response, respond
+from .unread import Unread
 
 FAILURES: Final = Failures(is_transient, describe)
 """What shared operations make of an exception."""
@@ -40,18 +41,6 @@ FAILURES: Final = Failures(is_transient, describe)
 TOO_MUCH_HELD: Final = TooLargeError(
     "The results of all your subscriptions together are too long: end one, or ask for less."
 )
-
-
-class Unread(Protocol):
-    """What a client has been sent, and has not read."""
-
-    def has_drained(self) -> bool:
-        """Whether it is little."""
-        ...
-
-    async def drain(self) -> None:
-        """Wait until it is little."""
-        ...
 
 
 class Engine:

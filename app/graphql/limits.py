@@ -1,9 +1,17 @@
 """How much a client may ask for; beyond it comes a clear error."""
 
 from dataclasses import dataclass, fields
-from typing import Self
+from typing import Any, Self, TypeVar
 
 from django.conf import settings
+
+T = TypeVar("T")
+
+
+def read_settings(kind: type[T], prefix: str) -> T:
+    """Make a dataclass of settings: each field is the prefix + `_` + its name in capitals."""
+    named: Any = kind
+    return kind(**{f.name: getattr(settings, f"{prefix}_{f.name.upper()}") for f in fields(named)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,4 +58,4 @@ class Limits:
     @classmethod
     def from_settings(cls) -> Self:
         """The limits that Django's settings give."""
-        return cls(**{f.name: getattr(settings, f"GRAPHQL_{f.name.upper()}") for f in fields(cls)})
+        return read_settings(cls, "GRAPHQL")

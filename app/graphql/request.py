@@ -12,7 +12,7 @@ from ..exceptions import LiveError
 MAX_JSON_DEPTH = 64
 # Each takes up to fifty times the memory of its two brackets.
 MAX_JSON_PARTS = 5000
-_TEXT = re.compile(r'"(?:[^"\\]|\\.)*"')
+_TEXT = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
 _BRACKET = re.compile(r"[\[\]{}]")
 
 

@@ -20,6 +20,7 @@ from ..viewer import Session
 from .clients import Clients
 from .connection import Close, Connection
 from .denial import deny
+from .operations import Operations
 from .sessions import session_key
 from .subprotocols import SUBPROTOCOLS
 from .websocket import WebSocket
@@ -94,9 +95,12 @@ class WebSocketHandler(GraphQLWebsocketHandlerBase):
             logger.warning("WebSocket of %s refused: %s", peer, refusal)
             await deny(scope, receive, send, 503, refusal)
             return
-        websocket = WebSocket(
-            self._engine, self._limits, self._clients.sessions, subprotocol, connection, account
+        engine, limits = self._engine, self._limits
+        operations = Operations(
+            engine, limits, self._clients.sessions, subprotocol, connection, account
         )
+        steps = engine.preparation.steps
+        websocket = WebSocket(steps, limits, subprotocol, connection, operations)
         self._clients.add(websocket)
         try:
             await send({"type": "websocket.accept", "subprotocol": subprotocol.name})

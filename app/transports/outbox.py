@@ -5,12 +5,14 @@ import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable
 from typing import Any
 
+from ..graphql.unread import Unread
+
 MAX_APPENDED = 100
 MAX_APPENDED_CHARACTERS = 256 * 1024
 """While so many appended messages, or as long ones, are unsent, `drain` waits."""
 
 
-class Outbox:
+class Outbox(Unread):
     """The messages for one client, in order of first arrival.
 
     As long as the client reads, a message is sent within `put`, if the outbox `is_eager`.
@@ -21,22 +23,22 @@ class Outbox:
     """
 
     def __init__(self, *, is_eager: bool) -> None:
+        super().__init__()
         self.sent = 0
         """How many messages have been handed over for sending."""
         self.longest = 0
         """The length of the longest message among them, in characters."""
         self.writing_since: float | None = None
         """Since when a message waits for the client to read, in the event loop's time."""
-        self._is_eager = is_eager
         self.appended_characters = 0
         """Of the appended messages that are unsent."""
+        self._is_eager = is_eager
         self._messages: dict[Hashable, tuple[str, ...]] = {}
         self._send: Callable[[str], Awaitable[None]] | None = None
         self._failed: Callable[[Exception], object] | None = None
         self._is_sending = self._is_closed = False
         self._sending: asyncio.Task[None] | None = None
         self._appended = 0
-        self._has_drained: asyncio.Event | None = None  # only while somebody waits
 
     def __len__(self) -> int:
         return len(self._messages)
@@ -68,12 +70,6 @@ class Outbox:
         """Whether few appended messages are unsent, and no long ones."""
         return self._appended < MAX_APPENDED and self.appended_characters < MAX_APPENDED_CHARACTERS
 
-    async def drain(self) -> None:
-        """Wait until the outbox `has_drained`."""
-        while not self.has_drained():
-            self._has_drained = self._has_drained or asyncio.Event()
-            await self._has_drained.wait()
-
     def open(
         self, send: Callable[[str], Awaitable[None]], failed: Callable[[Exception], object]
     ) -> None:
@@ -90,12 +86,7 @@ class Outbox:
             await asyncio.wait((self._sending,))
         self._messages.clear()
         self._appended = self.appended_characters = 0
-        self._wake_if_drained()
-
-    def _wake_if_drained(self) -> None:
-        if self._has_drained is not None and self.has_drained():
-            self._has_drained.set()
-            self._has_drained = None
+        self.wake_if_drained()
 
     def _begin(self, send: Callable[[str], Awaitable[None]], message: str) -> None:
         self._is_sending = True
@@ -128,7 +119,7 @@ class Outbox:
         if isinstance(key, _Appended):
             self._appended -= 1
             self.appended_characters -= len(message)
-            self._wake_if_drained()
+            self.wake_if_drained()
         return message
 
 

@@ -6,14 +6,12 @@ from typing import Final
 
 from starlette.types import Message, Receive, Send
 
-from ..graphql.budgets import Account
-from ..graphql.engine import Engine
 from ..graphql.limits import Limits
 from ..graphql.request import encode
+from ..turns import Steps
 from .connection import Close, CloseError, Connection
 from .messages import ClientMessage, read
 from .operations import Operations
-from .sessions import Sessions
 from .subprotocols import Action, Subprotocol
 
 NOT_INITIALIZED: Final = Close(4408, "Connection initialisation timeout")
@@ -28,18 +26,17 @@ class WebSocket:
 
     def __init__(
         self,
-        engine: Engine,
+        steps: Steps,
         limits: Limits,
-        sessions: Sessions,
         subprotocol: Subprotocol,
         connection: Connection,
-        account: Account,
+        operations: Operations,
     ) -> None:
         self.connection: Final = connection
-        self._engine = engine
+        self._steps = steps
         self._limits = limits
         self._subprotocol = subprotocol
-        self._operations = Operations(engine, limits, sessions, subprotocol, connection, account)
+        self._operations = operations
         self._loop = asyncio.get_running_loop()
         self._opened_at = self._pinged_at = self._loop.time()
         self._is_acknowledged = self._awaits_pong = False
@@ -88,7 +85,7 @@ class WebSocket:
                 return
             # Who sends much, over however many sockets, must let others run; who reads nothing
             # must wait.
-            async with self._engine.preparation.steps.one():
+            async with self._steps.one():
                 self._handle(event)
             await self.connection.outbox.drain()
 

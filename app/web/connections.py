@@ -5,15 +5,15 @@ import logging
 import resource
 import sys
 from collections import Counter
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cache
 from typing import Final, Self
 
-from django.conf import settings
 from uvicorn.config import Config
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from ..addresses import network_of
+from ..graphql.limits import read_settings
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class HTTPLimits:
     @classmethod
     def from_settings(cls) -> Self:
         """The limits that Django's settings give."""
-        return cls(**{f.name: getattr(settings, f"HTTP_{f.name.upper()}") for f in fields(cls)})
+        return read_settings(cls, "HTTP")
 
 
 class OpenConnections:

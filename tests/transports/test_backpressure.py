@@ -12,6 +12,7 @@ from app.graphql.engine import FAILURES, Engine
 from app.graphql.limits import Limits
 from app.live import Live
 from app.transports.connection import Close, Connection
+from app.transports.operations import Operations
 from app.transports.outbox import MAX_APPENDED
 from app.transports.sessions import Sessions
 from app.transports.subprotocols import GRAPHQL_TRANSPORT_WS
@@ -56,7 +57,9 @@ async def test_who_reads_nothing_is_not_read_from_for_ever() -> None:
     viewer = Viewer(is_unrestricted=True)
     connection = Connection(receive, send, Session("", viewer))
     account = engine.budgets.account(consumer_of(viewer, "127.0.0.1"))
-    websocket = WebSocket(engine, limits, Sessions(), GRAPHQL_TRANSPORT_WS, connection, account)
+    operations = Operations(engine, limits, Sessions(), GRAPHQL_TRANSPORT_WS, connection, account)
+    steps = engine.preparation.steps
+    websocket = WebSocket(steps, limits, GRAPHQL_TRANSPORT_WS, connection, operations)
     task = asyncio.create_task(websocket.run(receive, send, close))
     for _ in range(10 * MAX_APPENDED):
         await asyncio.sleep(0)
