@@ -1,7 +1,7 @@
 """Run all tests, on both databases at once, since tests wait more than they work.
 
 `python -m tests`. What is about PostgreSQL itself, and what is about the server as a whole, has a
-run of its own beside the others.
+run of its own beside the others. `python -m tests NAME…` takes only the runs of these names.
 """
 
 import subprocess
@@ -24,7 +24,7 @@ RUNS = {
     "sqlite": [*SQLITE, *(f"--ignore={each}" for each in SERVER)],
     "server": [*SQLITE, *SERVER],
     "postgresql": [*POSTGRESQL, *(f"--ignore={each}" for each in (LONG, *ABOUT_POSTGRESQL))],
-    "feed, orm": [*POSTGRESQL, *ABOUT_POSTGRESQL],
+    "feed-orm": [*POSTGRESQL, *ABOUT_POSTGRESQL],
 }
 
 
@@ -40,5 +40,8 @@ def run(name: str) -> int:
 
 
 if __name__ == "__main__":
-    with ThreadPoolExecutor() as threads:
-        sys.exit(max(map(abs, threads.map(run, RUNS))))
+    names = sys.argv[1:] or list(RUNS)
+    if unknown := set(names) - set(RUNS):
+        sys.exit(f"There is no run {', '.join(sorted(unknown))}, but {', '.join(RUNS)}.")
+    with ThreadPoolExecutor(len(names)) as threads:
+        sys.exit(max(map(abs, threads.map(run, names))))

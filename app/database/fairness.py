@@ -64,12 +64,12 @@ class FairSemaphore:
         queue.append(future)
         try:
             await future
-        except asyncio.CancelledError:
-            if not future.cancelled():
-                self.release(consumer)
+        except BaseException:  # cancelled, or the coroutine was closed
             with suppress(ValueError):  # somebody has looked at it since
                 queue.remove(future)
             self._forget(consumer)
+            if future.done() and not future.cancelled():
+                self.release(consumer)
             raise
         return consumer
 

@@ -421,6 +421,7 @@ async def test_rows_are_deleted_when_all_had_time_to_see_them(
             (count,) = await cursor.fetchone() or (0,)
             return int(count)
 
+        await own.execute("TRUNCATE live_change")  # those of other tests
         async with followed(database_url), followed(database_url):
             # One that stays open keeps its own row, not those of others.
             await slow.execute("BEGIN")

@@ -135,6 +135,24 @@ async def test_who_is_cancelled_takes_no_slot_along(is_let_in: bool) -> None:
     assert queue.semaphore.is_open()
 
 
+@pytest.mark.parametrize("is_let_in", [False, True])
+async def test_who_is_closed_takes_no_slot_along(is_let_in: bool) -> None:
+    queue = Queue(1)
+    queue.ask(EVE)
+    await settle()
+    closed = queue.semaphore.acquire()
+    closed.send(None)  # it waits
+    queue.ask(BOB)
+    await settle()
+    if is_let_in:
+        queue.semaphore.release(EVE)
+    closed.close()
+    if not is_let_in:
+        queue.semaphore.release(EVE)
+    await settle()
+    assert queue.entered == [EVE, BOB]
+
+
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("ask"), st.sampled_from([ADA, BOB, SYSTEM, *STRANGERS[:2]])),

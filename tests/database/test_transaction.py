@@ -4,6 +4,7 @@ import asyncio
 import gc
 import random
 import unittest
+import weakref
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -391,15 +392,19 @@ async def test_a_task_of_the_block_cannot_leave_it_for_its_owner(author: Author)
 
 @pytest.mark.only("postgresql")  # asgiref remembers the task of a thread's latest call
 async def test_coroutines_that_are_thrown_away_lose_no_connection(author: Author) -> None:
-    async def work() -> None:
+    async def work(written: asyncio.Event) -> None:
         async with atomic():
             await Author.objects.acreate(name="Nobody")
+            written.set()
             await asyncio.get_running_loop().create_future()
 
     for _ in range(10):  # more than there are connections
-        asyncio.create_task(work())  # noqa: RUF006 - so that Python finds it unreachable
-        await asyncio.sleep(0.02)
-        gc.collect()
+        written = asyncio.Event()
+        task = weakref.ref(asyncio.create_task(work(written)))
+        await written.wait()
+        while task() is not None:  # timers that were cancelled keep it until they were due
+            await asyncio.sleep(0.01)
+            gc.collect()
     assert await names() == ["Ursula"]
 
 
