@@ -69,8 +69,8 @@ async def connected(url: str) -> AsyncIterator[Connection]:
 
 
 @asynccontextmanager
-async def followed(url: str, *, is_notified: bool = True) -> AsyncIterator[Followed]:
-    """A listener that has begun and, unless a transaction is open, sleeps."""
+async def begun(url: str, *, is_notified: bool = True) -> AsyncIterator[Followed]:
+    """A listener that has begun; the end of what was under way then, it tells as an alarm."""
     async with connected(url) as own:
         await own.execute(f"LISTEN {CHANNEL}")
         found = Followed(Listener(own, is_notified=is_notified))
@@ -83,6 +83,26 @@ async def followed(url: str, *, is_notified: bool = True) -> AsyncIterator[Follo
             await asyncio.wait((task,))
             if not task.cancelled():
                 task.result()
+
+
+@asynccontextmanager
+async def followed(url: str, *, is_notified: bool = True) -> AsyncIterator[Followed]:
+    """A listener that tells changes by name from now on and, if nothing changes, sleeps.
+
+    An ANALYZE of the server's own may be under way when it begins: then an alarm stands for what
+    has changed until the next look.
+    """
+    async with begun(url, is_notified=is_notified) as found, connected(url) as own:
+        cursor = await own.execute("SELECT pg_snapshot_xmax(pg_current_snapshot())::text")
+        bound = await cursor.fetchone()
+        ended = "SELECT pg_snapshot_xmin(pg_current_snapshot()) >= %s::xid8"
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while await (await own.execute(ended, bound)).fetchone() != (True,):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        looks = found.listener.looks
+        await own.execute(f"NOTIFY {CHANNEL}")
+        await found.until(lambda: len(found.told) > looks)
+        yield found
 
 
 def row(key: object, owner: object) -> Change:
@@ -200,7 +220,7 @@ async def test_transaction_that_found_nobody_listening_is_told_of(
         await other.execute("TRUNCATE live_change")
         await writer.execute("BEGIN")
         await insert(writer, owner)
-        async with followed(database_url) as found:
+        async with begun(database_url) as found:
             assert found.told[0] is None
             assert found.alarms == 1
             await writer.execute("COMMIT")
