@@ -1,7 +1,8 @@
 """Run all tests, on both databases at once, since tests wait more than they work.
 
-`python -m tests`. What is about PostgreSQL itself, and what is about the server as a whole, has a
-run of its own beside the others. `python -m tests NAME…` takes only the runs of these names.
+`python -m tests`. What is about PostgreSQL itself, about the server, and about the project as a
+whole, has a run of its own beside the others. `python -m tests NAME…` takes only the runs of these
+names; only so are the pages tested, by `browser`.
 """
 
 import subprocess
@@ -9,22 +10,33 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+MAX_AT_ONCE = 4
+BROWSER = "browser"
 FOLDER = Path(__file__).parent
-LONG = FOLDER / "test_own_domain.py"
-ABOUT_POSTGRESQL = [str(FOLDER / "changes"), str(FOLDER / "database")]
-# Those of the server as a whole, on SQLite; what a project with its own domain has not, it lacks.
-SERVER = [
-    str(path)
-    for path in (LONG, *(FOLDER / name for name in ("web", "deploy", "orders")))
-    if path.exists()
-]
-POSTGRESQL = ["--database", "postgresql"]
-SQLITE = ["--database", "sqlite"]
+ABOUT_POSTGRESQL = ("changes", "database")
+# What a project with its own domain has not, it lacks.
+ABOUT_SERVER = ("web", "orders")
+ABOUT_PROJECT = ("test_own_domain.py", "deploy", "wheel", "protocols/test_soak.py")
+POSTGRESQL = ("--database", "postgresql")
+SQLITE = ("--database", "sqlite")
+
+
+def only(names: tuple[str, ...]) -> list[str]:
+    return [str(path) for path in (FOLDER / name for name in names) if path.exists()]
+
+
+def without(names: tuple[str, ...]) -> list[str]:
+    return [f"--ignore={path}" for path in only(names)]
+
+
+# The longest first.
 RUNS = {
-    "sqlite": [*SQLITE, *(f"--ignore={each}" for each in SERVER)],
-    "server": [*SQLITE, *SERVER],
-    "postgresql": [*POSTGRESQL, *(f"--ignore={each}" for each in (LONG, *ABOUT_POSTGRESQL))],
-    "feed-orm": [*POSTGRESQL, *ABOUT_POSTGRESQL],
+    "sqlite": [*SQLITE, *without(ABOUT_SERVER + ABOUT_PROJECT)],
+    "feed-orm": [*POSTGRESQL, *only(ABOUT_POSTGRESQL)],
+    "postgresql": [*POSTGRESQL, *without(ABOUT_POSTGRESQL)],
+    "server": [*SQLITE, *only(ABOUT_SERVER)],
+    "project": [*SQLITE, *only(ABOUT_PROJECT)],
+    BROWSER: [str(FOLDER / BROWSER)],
 }
 
 
@@ -40,8 +52,8 @@ def run(name: str) -> int:
 
 
 if __name__ == "__main__":
-    names = sys.argv[1:] or list(RUNS)
+    names = sys.argv[1:] or [name for name in RUNS if name != BROWSER]
     if unknown := set(names) - set(RUNS):
         sys.exit(f"There is no run {', '.join(sorted(unknown))}, but {', '.join(RUNS)}.")
-    with ThreadPoolExecutor(len(names)) as threads:
+    with ThreadPoolExecutor(MAX_AT_ONCE) as threads:
         sys.exit(max(map(abs, threads.map(run, names))))
