@@ -153,9 +153,10 @@ class Subscribers:
         self._behind = sum(each.newest < each.target for each in self._open.values())
 
     def _subscribe(self) -> bytes:
-        # By name alone an operation is another one.
-        name = f"Follow{self._acknowledged}" if self._is_distinct else "Follow"
-        payload = {"query": f"subscription {name} {QUERY}"}
+        # By the key of its result an operation is another one; names make no difference.
+        key = f"its{self._acknowledged}:" if self._is_distinct else ""
+        query = QUERY.replace("getOrder", f"{key} getOrder")
+        payload = {"query": f"subscription {query}"}
         message = {"id": "1", "type": self._subprotocol.subscribe, "payload": payload}
         return frame(TEXT, json.dumps(message).encode())
 
