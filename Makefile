@@ -31,7 +31,7 @@ test-browser: $(BIN)/.installed-browser pages $(EXAMPLE)/node_modules/.package-l
 screenshot: $(BIN)/.installed-browser pages ## Take the README's picture anew
 	$(BIN)/python -m tests.browser.screenshot docs/board.png
 
-bench: $(BIN)/.installed-bench ## Compare with other ways, in 22 minutes (QUICK=1: a little of each, in one and a half)
+bench: $(BIN)/.installed-bench ## Compare with other ways, in 25 minutes (QUICK=1: a little of each, in one and a half)
 	@$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
 
 bench-report: $(BIN)/.installed-bench ## Write the report of the last comparison anew

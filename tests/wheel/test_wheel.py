@@ -19,8 +19,6 @@ from psycopg.conninfo import conninfo_to_dict
 from tests.clients import connect, post
 from tests.server import ROOT, Server
 
-pytestmark = pytest.mark.once  # No database has a part in it.
-
 SHOP = Path(__file__).parent / "shop"
 PRODUCTS = "{ products { name price } }"
 INSERT = "INSERT INTO catalog_product (name, price) VALUES ('Lamp', 20)"
@@ -137,6 +135,7 @@ async def test_subscription_runs_in_a_project_of_another_name(
     assert "Traceback" not in server.log
 
 
+@pytest.mark.once  # No database has a part in it.
 def test_nothing_in_the_package_spells_its_name() -> None:
     """So that it runs under any."""
     name = re.compile(r"\b(from|import) app\b|[\"'`]app\b|\bapp\.\w|live_graphql")
