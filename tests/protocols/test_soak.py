@@ -230,7 +230,8 @@ async def play(server: Server, users: list[User], seconds: float, clients: int, 
         async with asyncio.timeout(SETTLE_SECONDS):
             while not all(player.has_settled for player in players):
                 await asyncio.sleep(0.1)
-                assert not any(task.done() for task in tasks)
+                for task in tasks:
+                    assert not task.done(), task  # with what it has found wrong
         await converge(server, players)
     finally:
         for task in tasks:
