@@ -1,7 +1,6 @@
 """Everything the environment decides, and nowhere else; `.env.example` lists the variables."""
 
 import logging
-import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,8 @@ from zoneinfo import ZoneInfo
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 from environs import Env, ValidationError, validate
+
+from app import defaults
 
 BASE_DIR = Path(__file__).resolve().parent
 
@@ -29,6 +30,18 @@ def check_time_zone(name: str) -> None:
 POSITIVE = validate.Range(
     min=0, min_inclusive=False, error="It must be greater than 0, but is {input}."
 )
+
+
+def limit(name: str) -> float:
+    """The package's setting of this name: as in the environment, or its default."""
+    default = defaults.LIMITS[name]
+    if isinstance(default, int):
+        return env.int(name, default, validate=POSITIVE)
+    return env.float(name, default, validate=POSITIVE)
+
+
+# All of what one client may ask for and take up, by variables of the same names.
+globals().update({name: limit(name) for name in defaults.LIMITS})
 
 # Core ---------------------------------------------------------------------------------------------
 
@@ -55,19 +68,8 @@ SECURE_REDIRECT_EXEMPT = ["^health/", "^metrics$"]
 # Whether other subdomains are on HTTPS too, only the domain's owner knows.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 
-# Of a request to Django's views, files included. What forms may have without, Django limits itself.
-MAX_BODY_BYTES = env.int("MAX_BODY_BYTES", 2_621_440, validate=POSITIVE)
-
-# What uvicorn lets a client do, if it was started with `--http app.web.protocol:LimitedHTTP`.
-HTTP_HEAD_SECONDS = env.float("HTTP_HEAD_SECONDS", 10.0, validate=POSITIVE)
-HTTP_BODY_SECONDS = env.float("HTTP_BODY_SECONDS", 30.0, validate=POSITIVE)
-HTTP_SEND_SECONDS = env.float("HTTP_SEND_SECONDS", 20.0, validate=POSITIVE)
-HTTP_MAX_HEAD_BYTES = env.int("HTTP_MAX_HEAD_BYTES", 32 * 1024, validate=POSITIVE)
-HTTP_MAX_CONNECTIONS_PER_ADDRESS = env.int(
-    "HTTP_MAX_CONNECTIONS_PER_ADDRESS", 100, validate=POSITIVE
-)
-
 INSTALLED_APPS = [
+    "app",  # before Django's, whose command runserver it replaces
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -75,7 +77,6 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "axes",
-    "app",
     "orders",
 ]
 
@@ -123,14 +124,10 @@ AUTHENTICATION_BACKENDS = [
     "app.web.sign_in.Guard",  # first, since it spares the others the work
     "django.contrib.auth.backends.ModelBackend",
 ]
-SIGN_IN_FAILURES = env.int("SIGN_IN_FAILURES", 5, validate=POSITIVE)
-SIGN_IN_ADDRESS_FAILURES = env.int("SIGN_IN_ADDRESS_FAILURES", 50, validate=POSITIVE)
-SIGN_IN_COOLOFF_MINUTES = env.float("SIGN_IN_COOLOFF_MINUTES", 15.0, validate=POSITIVE)
-
 AXES_HANDLER = "app.web.sign_in.Failures"
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"], "ip_address"]
-AXES_FAILURE_LIMIT = SIGN_IN_FAILURES
-AXES_COOLOFF_TIME = timedelta(minutes=SIGN_IN_COOLOFF_MINUTES)
+AXES_FAILURE_LIMIT = limit("SIGN_IN_FAILURES")
+AXES_COOLOFF_TIME = timedelta(minutes=limit("SIGN_IN_COOLOFF_MINUTES"))
 AXES_USERNAME_FORM_FIELD = "username"  # as Django's form names it, whatever the user model does
 AXES_USERNAME_CALLABLE = "app.web.sign_in.name_of"
 AXES_CLIENT_IP_CALLABLE = "app.web.sign_in.address_of"
@@ -184,71 +181,27 @@ def database(url: str) -> dict[str, Any]:
 DATABASES = {"default": database(DATABASE_URL)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-# The tables whose changes reach subscribers; what a subscription reads must be among them.
-LIVE_MODELS = ["orders.Order", "auth.User"]
-
-# The tables that say who is signed in and who may do what: after a change there, connections of
-# viewers whom it concerns are closed, and come back with the rights they have then.
-VIEWER_MODELS = [
-    "auth.User",
-    "auth.User_groups",
-    "auth.User_user_permissions",
-    "auth.Group_permissions",
-    "sessions.Session",
-]
-LIVE_MODELS += [name for name in VIEWER_MODELS if name not in LIVE_MODELS]
-
 # Where LISTEN works, if that is not DATABASE_URL: it does not through a transaction pooler.
 DATABASE_LISTEN_URL = env.str("DATABASE_LISTEN_URL", "")
 
 # GraphQL ------------------------------------------------------------------------------------------
 
 # Lets everybody see and change everything: for demonstrations only.
-OPEN_ACCESS = env.bool("OPEN_ACCESS", False)
-if OPEN_ACCESS and not DEBUG:
+GRAPHQL_OPEN_ACCESS = env.bool("OPEN_ACCESS", False)
+if GRAPHQL_OPEN_ACCESS and not DEBUG:
     raise ImproperlyConfigured(
         "OPEN_ACCESS gives everybody everybody's data, so it needs DEBUG=true as well. "
         "Unset OPEN_ACCESS in production."
     )
 
 # Other origins whose pages may use the API with the viewer's cookies, as https://example.org.
-CORS_ALLOWED_ORIGINS: list[str] = env.list("CORS_ALLOWED_ORIGINS", [])
-CORS_ALLOWED_ORIGINS = [origin.rstrip("/") for origin in CORS_ALLOWED_ORIGINS]
-if wrong := [each for each in CORS_ALLOWED_ORIGINS if not re.fullmatch(r"https?://[^/*]+", each)]:
+_ORIGINS: list[str] = env.list("CORS_ALLOWED_ORIGINS", [])
+GRAPHQL_ALLOWED_ORIGINS = [origin.rstrip("/") for origin in _ORIGINS]
+if wrong := [each for each in GRAPHQL_ALLOWED_ORIGINS if not defaults.is_origin(each)]:
     raise ImproperlyConfigured(
         f"CORS_ALLOWED_ORIGINS must list origins as https://example.org, but has {wrong}. "
         "Each of them may use the API with the viewer's cookies, so there is no wildcard."
     )
-
-GRAPHQL_MAX_MESSAGE_BYTES = env.int("GRAPHQL_MAX_MESSAGE_BYTES", 256 * 1024, validate=POSITIVE)
-GRAPHQL_MAX_DOCUMENT_CHARACTERS = env.int(
-    "GRAPHQL_MAX_DOCUMENT_CHARACTERS", 32 * 1024, validate=POSITIVE
-)
-GRAPHQL_MAX_DOCUMENT_TOKENS = env.int("GRAPHQL_MAX_DOCUMENT_TOKENS", 1000, validate=POSITIVE)
-GRAPHQL_MAX_DOCUMENT_DEPTH = env.int("GRAPHQL_MAX_DOCUMENT_DEPTH", 20, validate=POSITIVE)
-GRAPHQL_MAX_DOCUMENT_FIELDS = env.int("GRAPHQL_MAX_DOCUMENT_FIELDS", 500, validate=POSITIVE)
-GRAPHQL_MAX_RESULT_FIELDS = env.int("GRAPHQL_MAX_RESULT_FIELDS", 10_000, validate=POSITIVE)
-GRAPHQL_MAX_RESULT_BYTES = env.int("GRAPHQL_MAX_RESULT_BYTES", 1024 * 1024, validate=POSITIVE)
-GRAPHQL_MAX_CACHED_DOCUMENTS = env.int("GRAPHQL_MAX_CACHED_DOCUMENTS", 500, validate=POSITIVE)
-GRAPHQL_MAX_CONNECTIONS = env.int("GRAPHQL_MAX_CONNECTIONS", 20_000, validate=POSITIVE)
-GRAPHQL_MAX_CONNECTIONS_PER_VIEWER = env.int(
-    "GRAPHQL_MAX_CONNECTIONS_PER_VIEWER", 100, validate=POSITIVE
-)
-GRAPHQL_MAX_SOURCES = env.int("GRAPHQL_MAX_SOURCES", 10_000, validate=POSITIVE)
-GRAPHQL_MAX_SUBSCRIPTIONS_PER_VIEWER = env.int(
-    "GRAPHQL_MAX_SUBSCRIPTIONS_PER_VIEWER", 100, validate=POSITIVE
-)
-GRAPHQL_MAX_COST_PER_VIEWER = env.int("GRAPHQL_MAX_COST_PER_VIEWER", 50_000, validate=POSITIVE)
-GRAPHQL_MAX_OPERATIONS = env.int("GRAPHQL_MAX_OPERATIONS", 100, validate=POSITIVE)
-GRAPHQL_MAX_OPERATIONS_PER_VIEWER = env.int(
-    "GRAPHQL_MAX_OPERATIONS_PER_VIEWER", 300, validate=POSITIVE
-)
-GRAPHQL_CONNECTION_INIT_SECONDS = env.float(
-    "GRAPHQL_CONNECTION_INIT_SECONDS", 10.0, validate=POSITIVE
-)
-GRAPHQL_PING_SECONDS = env.float("GRAPHQL_PING_SECONDS", 25.0, validate=POSITIVE)
-GRAPHQL_PONG_SECONDS = env.float("GRAPHQL_PONG_SECONDS", 10.0, validate=POSITIVE)
-GRAPHQL_SEND_SECONDS = env.float("GRAPHQL_SEND_SECONDS", 20.0, validate=POSITIVE)
 
 # Language and time --------------------------------------------------------------------------------
 

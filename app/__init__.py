@@ -1,1 +1,3 @@
-"""Live GraphQL for Django: machinery that knows no domain, under whatever name it is installed."""
+"""Live GraphQL for Django: the machinery, which any domain stands on."""
+
+__version__ = "0.2.0"

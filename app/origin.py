@@ -25,11 +25,12 @@ def is_origin_allowed(headers: Headers) -> bool:
     if not is_host_allowed(headers):
         return False
     origin = headers.get("origin")
-    if origin is None or origin in settings.CORS_ALLOWED_ORIGINS:
+    if origin is None or origin in settings.GRAPHQL_ALLOWED_ORIGINS:
         return True
     try:
         url = urlsplit(origin)
     except ValueError:  # no URL at all
         return False
     # Anybody between here and the browser can send a page of ours that came unencrypted.
-    return url.netloc == headers["host"] and (url.scheme == "https" or not settings.HTTPS)
+    is_safe = url.scheme == "https" or not settings.SECURE_SSL_REDIRECT
+    return url.netloc == headers["host"] and is_safe

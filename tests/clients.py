@@ -16,6 +16,8 @@ from django.db.models import QuerySet
 from django.test import Client as DjangoClient
 from websockets.asyncio.client import ClientConnection
 
+from app.authentication.sessions import load_sessions
+from app.viewer import Session
 from tests.server import Server
 
 PATIENCE_SECONDS = 10
@@ -107,6 +109,13 @@ def session_cookie(user: User) -> str:
     client = DjangoClient()
     client.force_login(user)
     return client.cookies.output(header="", sep=";").strip().split(";")[0]
+
+
+def load_session(key: str) -> Session:
+    """Load one session, which must be valid."""
+    session = load_sessions([key])[key]
+    assert session is not None
+    return session
 
 
 @contextmanager

@@ -19,3 +19,12 @@ from tests.items.settings import *  # noqa: F403
 from tests.items.settings import INSTALLED_APPS as _APPS
 
 INSTALLED_APPS = [*_APPS, "tests.database.library"]
+
+# What `app.defaults` adds, for the type checker.
+LIVE_MODELS: list[str]
+VIEWER_MODELS: list[str] | None
+SIGN_IN_FAILURES: int
+SIGN_IN_ADDRESS_FAILURES: int
+SIGN_IN_COOLOFF_MINUTES: float
+GRAPHQL_MAX_MESSAGE_BYTES: int
+HTTP_MAX_BODY_BYTES: int

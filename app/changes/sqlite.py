@@ -32,7 +32,7 @@ class SQLiteBackend:
         if ":memory:" in name or "mode=memory" in name:
             raise ImproperlyConfigured(
                 "The change feed cannot follow an SQLite database in memory, since no other "
-                "connection sees it. Name a file in DATABASE_URL: sqlite:///db.sqlite3"
+                "connection sees it. Name a file."
             )
         self._path = Path(name)
 

@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 
 from ..addresses import network_of
 from ..database.fairness import Consumer
-from ..viewer import Viewer
+from ..viewer import Session
 from .errors import (
     LimitError,
     TooCostlyError,
@@ -36,10 +36,10 @@ MAX_HELD_RESULTS = 2
 """The latest results of a consumer's sources may be as long as so many of the longest allowed."""
 
 
-def consumer_of(viewer: Viewer, address: str) -> Consumer:
-    """Whose budget it is: the viewer's, or that of the address of who is not signed in."""
-    if viewer.user_id is not None:
-        return Consumer(VIEWERS, viewer.user_id)
+def consumer_of(session: Session | None, address: str) -> Consumer:
+    """Whose budget it is: the user's, or that of the address of who is not signed in."""
+    if session is not None and session.user is not None:
+        return Consumer(VIEWERS, session.user)
     return Consumer(ADDRESSES, network_of(address) or address)
 
 
@@ -67,7 +67,7 @@ class Account(Unread):
         super().__init__()
         self.consumer: Final = consumer
         self.connections = 0
-        """WebSockets and event streams."""
+        """WebSockets and event streams. Each adds itself, after `check_connections`."""
         self.operations = 0
         """Queries, mutations, and subscriptions that begin; long ones count as several."""
         self.cost = 0
@@ -81,6 +81,11 @@ class Account(Unread):
         self._told_at = -inf
         self._charges: dict[Hashable, Charge] = {}
 
+    @property
+    def is_of_address(self) -> bool:
+        """Whether it is that of strangers, whom an address has in common."""
+        return self.consumer.group == ADDRESSES
+
     def check_connections(self) -> None:
         """Raise TooManyConnectionsError if there may be no more."""
         if self.connections < (limit := self._limits.max_connections_per_viewer):
@@ -88,15 +93,6 @@ class Account(Unread):
         self._tell(f"has {limit} connections, and may have no more")
         message = f"You have {limit} connections, and may have no more. Close some."
         raise self.refusal(TooManyConnectionsError(message))
-
-    @contextmanager
-    def connection(self) -> Iterator[None]:
-        """Count a connection within the block, after `check_connections`."""
-        self.connections += 1
-        try:
-            yield
-        finally:
-            self.connections -= 1
 
     @contextmanager
     def operation(self, size: int) -> Iterator[None]:

@@ -1,6 +1,6 @@
 """Execute operations: queries and mutations each on its own, subscriptions shared."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Hashable
 from inspect import isawaitable
 from typing import Any, Final
 
@@ -17,7 +17,6 @@ from ..changes.feed import SUBSCRIPTION, Feed
 from ..database.fairness import CONSUMER, Consumer
 from ..live import Failures, Live, SharedOperation, Subscriber
 from ..turns import IS_EXPENSIVE
-from ..viewer import Viewer
 from .budgets import Account, Budgets
 from .context import Context
 from .errors import (
@@ -56,7 +55,7 @@ class Engine:
         self._live = live
         self._limits = limits
 
-    async def execute(self, operation: Operation, viewer: Viewer, unread: Unread) -> Response:
+    async def execute(self, operation: Operation, viewer: Hashable, unread: Unread) -> Response:
         """Run a query or mutation.
 
         One that is expensive waits for its consumer's turn, and until little is `unread`: else its
@@ -73,7 +72,7 @@ class Engine:
             finally:
                 turn.end()
 
-    async def _execute(self, operation: Operation, viewer: Viewer) -> Response:
+    async def _execute(self, operation: Operation, viewer: Hashable) -> Response:
         self.executions += 1
         try:
             result = execute(
@@ -90,7 +89,7 @@ class Engine:
             return self._give_up()
 
     def subscribe(
-        self, operation: Operation, viewer: Viewer, subscriber: Subscriber, account: Account
+        self, operation: Operation, viewer: Hashable, subscriber: Subscriber, account: Account
     ) -> SharedOperation:
         """Let `subscriber` join all equal viewers who ask exactly the same.
 
@@ -105,11 +104,7 @@ class Engine:
             raise account.refusal(error)
         charge = account.charge(key, operation.cost)
         # What strangers share is not the first one's own.
-        whose = (
-            account
-            if viewer.user_id is not None
-            else self.budgets.account(Consumer("sources", key))
-        )
+        whose = self.budgets.account(Consumer("sources", key)) if account.is_of_address else account
         return self._live.join(
             key, lambda: self._results(operation, viewer, whose), subscriber, charge
         )
@@ -142,7 +137,7 @@ class Engine:
             return Response(error_response(error))
 
     async def _results(
-        self, operation: Operation, viewer: Viewer, account: Account
+        self, operation: Operation, viewer: Hashable, account: Account
     ) -> AsyncGenerator[str, None]:
         SUBSCRIPTION.set(f"Subscription {operation.field}")
         CONSUMER.set(account.consumer)

@@ -46,6 +46,12 @@ class ForbiddenError(ClientError):
     code = "FORBIDDEN"
 
 
+class UnavailableError(ClientError):
+    """Something that the server needs does not answer at the moment."""
+
+    code = "SERVICE_UNAVAILABLE"
+
+
 class LimitError(ClientError):
     """A limit has refused something; the message says which, and how to go on."""
 
@@ -144,7 +150,7 @@ def _explain(cause: Exception) -> tuple[str, str]:
     if isinstance(cause, DatabaseError | InterfaceError) and is_transient(cause):
         logger.error("The database did not answer: %s", str(cause).strip())
         message = "The database does not answer at the moment. Try again later."
-        return (f"{message} {cause}" if settings.DEBUG else message), "SERVICE_UNAVAILABLE"
+        return (f"{message} {cause}" if settings.DEBUG else message), UnavailableError.code
     logger.error("A resolver failed: %r", cause, exc_info=cause)
     message = f"{type(cause).__name__}: {cause}" if settings.DEBUG else "Internal server error."
     return message, "INTERNAL_SERVER_ERROR"

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from typing import Final, Protocol, Self
 
+from ..authentication.asking import Authentication
 from ..background import BackgroundTask
+from ..viewer import Credentials, Session
 from .connection import Close, Connection
-from .sessions import Sessions
 from .shutdown import before_stop
 
 CHECK_SECONDS = 1.0
@@ -39,9 +40,9 @@ class Clients:
     what it watches.
     """
 
-    def __init__(self, max_connections: int) -> None:
-        self.sessions: Final = Sessions()
-        """Whose they are."""
+    def __init__(self, max_connections: int, authentication: Authentication) -> None:
+        self.authentication: Final = authentication
+        """Tells who they are."""
         self._max_connections = max_connections
         self._parts: tuple[set[Client], ...] = tuple(set() for _ in range(PARTS))
         self._by_session: dict[str, set[Connection]] = {}
@@ -77,35 +78,46 @@ class Clients:
     def add(self, client: Client) -> None:
         """Look after the client from now on."""
         self._part(client).add(client)
-        connection = client.connection
-        if connection.session.key:
-            for by_key, key in self._places(connection):
-                by_key.setdefault(key, set()).add(connection)
+        self._enter(client.connection)
 
     def discard(self, client: Client) -> None:
         """Look after the client no longer."""
         self._part(client).discard(client)
-        connection = client.connection
-        if connection.session.key:
-            for by_key, key in self._places(connection):
-                by_key[key].discard(connection)
-                if not by_key[key]:
-                    del by_key[key]
+        self._leave(client.connection)
         self._sent_to_others += client.connection.outbox.sent
+
+    def identify(self, connection: Connection, credentials: Credentials, session: Session) -> None:
+        """Note who one of them is now."""
+        self._leave(connection)
+        connection.credentials, connection.session = credentials, session
+        self._enter(connection)
 
     def signed_in(
         self, sessions: Iterable[str] | None = None, users: Iterable[str] = ()
     ) -> set[Connection]:
         """The connections of these sessions, and of users with these keys; by default, all."""
         if sessions is None:
-            sessions = list(self._by_session)
+            return set().union(*self._by_user.values())
         found = [self._by_session.get(key, set()) for key in sessions]
         found += [self._by_user.get(key, set()) for key in users]
         return set().union(*found)
 
-    def _places(self, connection: Connection) -> list[tuple[dict[str, set[Connection]], str]]:
+    def _enter(self, connection: Connection) -> None:
+        for by_key, key in self._places(connection):
+            by_key.setdefault(key, set()).add(connection)
+
+    def _leave(self, connection: Connection) -> None:
+        for by_key, key in self._places(connection):
+            by_key[key].discard(connection)
+            if not by_key[key]:
+                del by_key[key]
+
+    def _places(self, connection: Connection) -> Iterator[tuple[dict[str, set[Connection]], str]]:
         session = connection.session
-        return [(self._by_session, session.key), (self._by_user, str(session.viewer.user_id))]
+        if session.key:
+            yield self._by_session, session.key
+        if session.user is not None:
+            yield self._by_user, str(session.user)
 
     async def __aenter__(self) -> Self:
         self._signals.enter_context(before_stop(self._stop))
@@ -116,7 +128,6 @@ class Clients:
         self._signals.close()
         if self._task is not None:
             await self._task.stop()
-        await self.sessions.close()
 
     def _stop(self) -> None:
         # Without it, the server waits for event streams, which have no end of their own.

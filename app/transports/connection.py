@@ -9,7 +9,8 @@ from typing import Any, Final
 from starlette.types import Message, Receive, Send
 
 from ..exceptions import LiveError
-from ..viewer import Session
+from ..graphql.budgets import Account
+from ..viewer import Credentials, Session
 from .outbox import Outbox
 
 CLOSE_TIMEOUT_SECONDS = 1.0
@@ -35,13 +36,23 @@ class CloseError(LiveError):
 
 TOO_SLOW: Final = Close(1008, "Too slow: what was sent is not being read")
 EXPIRED: Final = Close(4403, "Forbidden: the session has expired")
+CHANGED: Final = Close(4403, "Forbidden: the viewer has changed")
 
 
 class Connection:
-    """One connected client: its session, its reading task, and its outbox."""
+    """One connected client: who it is, its reading task, and its outbox."""
 
-    def __init__(self, receive: Receive, send: Send, session: Session) -> None:
+    def __init__(
+        self,
+        receive: Receive,
+        send: Send,
+        credentials: Credentials,
+        session: Session,
+        account: Account,
+    ) -> None:
+        self.credentials = credentials
         self.session = session
+        self.account = account
         self.outbox: Final = Outbox(is_eager=server_transport(send) is not None)
         self._transport = server_transport(receive)
         self._reader: asyncio.Task[Any] | None = None
@@ -122,6 +133,11 @@ class Connection:
         if not isinstance(error, (OSError, RuntimeError)):
             self._failure = error
         self.close(None)
+
+
+def is_same(before: Session, after: Session) -> bool:
+    """Whether a connection may go on, since it is still of the same viewer."""
+    return before.viewer == after.viewer and before.user == after.user
 
 
 def server_transport(call: Receive | Send) -> asyncio.Transport | None:

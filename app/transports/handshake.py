@@ -5,23 +5,23 @@ import logging
 from typing import Final
 
 from ariadne.asgi.handlers import GraphQLWebsocketHandlerBase
-from django.db import Error as DatabaseError
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket as StarletteWebSocket
 
+from ..authentication.asking import UnknownViewerError
 from ..database.fairness import CONSUMER
-from ..graphql.budgets import Account, consumer_of
+from ..graphql.budgets import consumer_of
 from ..graphql.engine import Engine
 from ..graphql.errors import TooManyConnectionsError
 from ..graphql.limits import Limits
 from ..origin import is_origin_allowed
-from ..viewer import Session
+from ..viewer import Credentials, InvalidCredentialError
 from .clients import Clients
 from .connection import Close, Connection
 from .denial import deny
+from .identity import STRANGER, Identity
 from .operations import Operations
-from .sessions import session_key
 from .subprotocols import SUBPROTOCOLS
 from .websocket import WebSocket
 
@@ -54,33 +54,38 @@ class WebSocketHandler(GraphQLWebsocketHandlerBase):
             logger.warning("WebSocket of %s refused: origin %r at host %r", peer, origin, host)
             await deny(scope, receive, send, 403, "This origin is not allowed here.")
             return
+        credentials = Credentials(headers, address)
+        session, refusal = STRANGER, None
         try:
-            session = await self._clients.sessions.load(session_key(headers.get("cookie", "")))
-        except DatabaseError as error:
-            logger.error("WebSocket of %s refused: no viewer: %s", peer, error)  # noqa: TRY400
-            reason = "The database does not answer. Try again later."
-            await deny(scope, receive, send, 503, reason)
+            session = await self._clients.authentication.session(credentials)
+        except InvalidCredentialError as error:
+            refusal = error  # unless a better one comes with `connection_init`
+        except UnknownViewerError as error:
+            await deny(scope, receive, send, 503, str(error))
             return
-        account = self._engine.budgets.account(consumer_of(session.viewer, address))
-        CONSUMER.set(account.consumer)
+        account = self._engine.budgets.account(consumer_of(session, address))
         try:
             account.check_connections()
         except TooManyConnectionsError as error:
             await deny(scope, receive, send, 429, str(error))
             return
-        with account.connection():
-            await self._accept(scope, receive, send, session, account, peer)
+        connection = Connection(receive, send, credentials, session, account)
+        account.connections += 1
+        try:
+            await self._accept(scope, receive, send, connection, refusal, peer)
+        finally:
+            connection.account.connections -= 1
 
     async def _accept(
         self,
         scope: Scope,
         receive: Receive,
         send: Send,
-        session: Session,
-        account: Account,
+        connection: Connection,
+        refusal: InvalidCredentialError | None,
         peer: str,
     ) -> None:
-        connection = Connection(receive, send, session)
+        CONSUMER.set(connection.account.consumer)
 
         async def close(close: Close) -> None:
             await _close(connection, send, close, peer)
@@ -91,19 +96,22 @@ class WebSocketHandler(GraphQLWebsocketHandlerBase):
             await send({"type": "websocket.accept"})
             await close(NO_SUBPROTOCOL)
             return
-        if (refusal := self._clients.refusal) is not None:
-            logger.warning("WebSocket of %s refused: %s", peer, refusal)
-            await deny(scope, receive, send, 503, refusal)
+        if (reason := self._clients.refusal) is not None:
+            logger.warning("WebSocket of %s refused: %s", peer, reason)
+            await deny(scope, receive, send, 503, reason)
             return
         engine, limits = self._engine, self._limits
         operations = Operations(
-            engine, limits, self._clients.sessions, subprotocol, connection, account
+            engine, limits, self._clients.authentication, subprotocol, connection
         )
         steps = engine.preparation.steps
-        websocket = WebSocket(steps, limits, subprotocol, connection, operations)
+        identity = Identity(connection, self._clients, engine.budgets, refusal)
+        websocket = WebSocket(steps, limits, subprotocol, connection, operations, identity)
         self._clients.add(websocket)
         try:
-            await send({"type": "websocket.accept", "subprotocol": subprotocol.name})
+            accept = {"type": "websocket.accept", "subprotocol": subprotocol.name}
+            headers = refusal.headers if refusal is not None else {}
+            await send({**accept, "headers": Headers(headers).raw})
             await websocket.run(receive, send, close)
         except asyncio.CancelledError:
             if not self._clients.is_stopping:

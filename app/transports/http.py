@@ -10,15 +10,15 @@ from contextlib import ExitStack, suppress
 from typing import Any
 
 from ariadne.asgi.handlers import GraphQLHTTPHandler
-from django.db import Error as DatabaseError
 from graphql import OperationType
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from ..authentication.asking import UnknownViewerError
 from ..database.fairness import CONSUMER
 from ..exceptions import LiveError
-from ..graphql.budgets import Account, consumer_of
+from ..graphql.budgets import consumer_of
 from ..graphql.engine import Engine
 from ..graphql.errors import (
     BadUserInputError,
@@ -26,17 +26,17 @@ from ..graphql.errors import (
     LimitError,
     TooManyConnectionsError,
     TooManyOperationsError,
+    UnauthenticatedError,
     describe,
 )
 from ..graphql.limits import Limits
 from ..graphql.preparation import Operation
 from ..graphql.request import GraphQLRequest, RequestError, decode, encode
 from ..origin import is_host_allowed
-from ..viewer import Session, anonymous_session
+from ..viewer import CHALLENGE, Credentials, InvalidCredentialError, Session
 from .clients import Clients
 from .connection import CLOSE_TIMEOUT_SECONDS, Connection, server_transport
 from .media_types import EVENT_STREAM, GRAPHQL_JSON, HTML, JSON, preferred_media_type
-from .sessions import session_key
 from .sse import EventStream, single_event, until_disconnected
 
 logger = logging.getLogger(__name__)
@@ -48,8 +48,11 @@ PART_BYTES = 64 * 1024
 class HTTPError(LiveError):
     """A request that is refused before GraphQL looks at it."""
 
-    def __init__(self, status: int, message: str, headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, status: int, message: str, headers: dict[str, str] | None = None, code: str = ""
+    ) -> None:
         super().__init__(message)
+        self.code = code
         self.status = status
         self.headers = headers or {}
 
@@ -87,7 +90,8 @@ class HTTPHandler(GraphQLHTTPHandler):
                 # The server's patience is over; uvicorn would log a traceback.
                 answer = Response("The server stops.", 503, {"Connection": "close"})
             except HTTPError as error:
-                body = encode({"errors": [{"message": str(error)}]})
+                extensions = {"extensions": {"code": error.code}} if error.code else {}
+                body = encode({"errors": [{"message": str(error), **extensions}]})
                 answer = Response(body, error.status, error.headers, JSON)
             except TooManyOperationsError as error:
                 body = f'{{"errors":{describe(error)}}}'
@@ -111,11 +115,11 @@ class HTTPHandler(GraphQLHTTPHandler):
                 return page
             media_type = JSON
         address = request.client.host if request.client else "?"
-        CONSUMER.set(consumer_of(anonymous_session().viewer, address))
+        CONSUMER.set(consumer_of(None, address))
         graphql_request = await self._read(request)
-        key = session_key(request.headers.get("cookie", ""))
-        session = await self._session(key)
-        account = self._engine.budgets.account(consumer_of(session.viewer, address))
+        credentials = Credentials(request.headers, address)
+        session = await self._session(credentials)
+        account = self._engine.budgets.account(consumer_of(session, address))
         CONSUMER.set(account.consumer)
         running.enter_context(account.operation(graphql_request.size))
         try:
@@ -129,7 +133,8 @@ class HTTPHandler(GraphQLHTTPHandler):
             if request.method == "HEAD":
                 return Response(media_type=EVENT_STREAM)
             running.close()  # Another limit is there for connections.
-            return await self._stream(operation, session, account, receive, send)
+            connection = Connection(receive, send, credentials, session, account)
+            return await self._stream(operation, connection, receive, send)
         text, is_executed = await self._engine.execute(operation, session.viewer, account)
         running.enter_context(account.unread(len(text)))
         if media_type == EVENT_STREAM:
@@ -188,38 +193,39 @@ class HTTPHandler(GraphQLHTTPHandler):
             raise InvalidDocumentError([BadUserInputError(message)])
         return operation
 
-    async def _session(self, key: str) -> Session:
+    async def _session(self, credentials: Credentials) -> Session:
         try:
-            return await self._clients.sessions.load(key)
-        except DatabaseError as error:
-            logger.error("A request's viewer could not be loaded: %s", error)  # noqa: TRY400
-            message = "The database does not answer at the moment. Try again later."
-            raise HTTPError(503, message, {"Retry-After": "5"}) from None
+            return await self._clients.authentication.session(credentials)
+        except InvalidCredentialError as error:
+            headers = CHALLENGE | error.headers
+            raise HTTPError(401, str(error), headers, UnauthenticatedError.code) from None
+        except UnknownViewerError as error:
+            raise HTTPError(503, str(error), {"Retry-After": "5"}) from None
 
     async def _stream(
         self,
         operation: Operation,
-        session: Session,
-        account: Account,
+        connection: Connection,
         receive: Receive,
         send: Send,
     ) -> Response | None:
         if (refusal := self._clients.refusal) is not None:
             logger.warning("Event stream refused: %s", refusal)
             raise HTTPError(503, refusal, {"Retry-After": "5"})
+        account = connection.account
         try:
             account.check_connections()
         except TooManyConnectionsError as error:
             raise HTTPError(429, str(error), {"Retry-After": "5"}) from None
-        connection = Connection(receive, send, session)
-        stream = EventStream(self._engine, self._limits, connection, account)
+        stream = EventStream(self._engine, self._limits, connection)
         self._clients.add(stream)
+        account.connections += 1
         try:
-            with account.connection():
-                await stream.run(operation, receive, send)
+            await stream.run(operation, receive, send)
         except LimitError as error:
             return _single_event(f'{{"errors":{describe(error)}}}')
         finally:
+            account.connections -= 1
             self._clients.discard(stream)
         return None
 

@@ -12,6 +12,8 @@ from .subprotocols import Action, Subprotocol
 NEEDS_ID = {Action.SUBSCRIBE, Action.COMPLETE}
 # It is kept while the operation runs, and comes with each result.
 MAX_ID_CHARACTERS = 256
+# What tells who the client is, is kept while the connection lasts.
+MAX_KEPT_CHARACTERS = 16 * 1024
 HAS_OBJECT = {Action.INIT, Action.PING, Action.PONG}
 
 
@@ -23,6 +25,11 @@ class ClientMessage:
     id: str
     payload: Any
     size: int
+
+    @property
+    def may_be_kept(self) -> bool:
+        """Whether the payload is short enough to be kept as credentials."""
+        return self.size <= MAX_KEPT_CHARACTERS
 
     def request(self) -> GraphQLRequest:
         """Return the request to run. Raise CloseError if the payload is none."""
@@ -47,6 +54,9 @@ def read(event: Message, subprotocol: Subprotocol, max_bytes: int) -> ClientMess
     if action in HAS_OBJECT and not isinstance(payload, dict | None):
         raise CloseError(4400, 'Invalid message: "payload" must be an object')
     size = len(event["text"])
+    if action is Action.INIT and size > MAX_KEPT_CHARACTERS:
+        limit = MAX_KEPT_CHARACTERS
+        raise CloseError(4400, f"Invalid message: connection_init may have {limit} characters")
     return ClientMessage(action, id_ if isinstance(id_, str) else "", payload, size)
 
 

@@ -1,22 +1,29 @@
 """Run what the client of one WebSocket asks for."""
 
 import asyncio
+from collections.abc import Hashable
 from typing import Final
 
 from graphql import OperationType
 
-from ..graphql.budgets import Account
+from ..authentication.asking import Authentication, UnknownViewerError
 from ..graphql.engine import Engine
-from ..graphql.errors import ClientError, TooLargeError, TooManyOperationsError, describe
+from ..graphql.errors import (
+    ClientError,
+    TooLargeError,
+    TooManyOperationsError,
+    UnauthenticatedError,
+    UnavailableError,
+    describe,
+)
 from ..graphql.limits import Limits
 from ..graphql.preparation import Operation
 from ..graphql.request import GraphQLRequest, encode
 from ..graphql.response import error_response
 from ..live import SharedOperation
-from ..viewer import Viewer
+from ..viewer import InvalidCredentialError
 from .connection import Connection
 from .outbox import Outbox
-from .sessions import Sessions
 from .subprotocols import Subprotocol
 
 UNREAD: Final = TooLargeError(
@@ -32,13 +39,12 @@ class Operations:
     """
 
     __slots__ = (
-        "_account",
+        "_authentication",
         "_by_id",
         "_connection",
         "_engine",
         "_executions",
         "_limits",
-        "_sessions",
         "_subprotocol",
     )
 
@@ -46,17 +52,15 @@ class Operations:
         self,
         engine: Engine,
         limits: Limits,
-        sessions: Sessions,
+        authentication: Authentication,
         subprotocol: Subprotocol,
         connection: Connection,
-        account: Account,
     ) -> None:
         self._engine = engine
         self._limits = limits
-        self._sessions = sessions
+        self._authentication = authentication
         self._subprotocol = subprotocol
         self._connection = connection
-        self._account = account
         self._by_id: dict[str, Subscription | Execution] = {}
         self._executions: set[Execution] = set()
 
@@ -67,7 +71,8 @@ class Operations:
         """Run the request. What keeps it from starting is sent as its error."""
         try:
             self._check_count()
-            weight = self._account.begin_operation(request.size)
+            account = self._connection.account
+            weight = account.begin_operation(request.size)
         except ClientError as error:
             self.fail(id_, describe(error))
             return
@@ -75,7 +80,7 @@ class Operations:
         execution.task = asyncio.get_running_loop().create_task(self._run(id_, execution, request))
         self._executions.add(execution)
         execution.task.add_done_callback(lambda _: self._executions.discard(execution))
-        execution.task.add_done_callback(lambda _: self._account.end_operation(weight))
+        execution.task.add_done_callback(lambda _: account.end_operation(weight))
 
     def stop(self, id_: str) -> None:
         """End an operation that the client has given up, if it still runs."""
@@ -113,7 +118,7 @@ class Operations:
             error = TooManyOperationsError(
                 f"At most {limit} operations may run at once on one WebSocket. End one first."
             )
-            raise self._account.refusal(error)
+            raise self._connection.account.refusal(error)
 
     async def _run(self, id_: str, execution: "Execution", request: GraphQLRequest) -> None:
         result = errors = None
@@ -124,7 +129,7 @@ class Operations:
             if execution.is_over and operation.type is not OperationType.MUTATION:
                 return
             # Rights may have changed since the handshake.
-            viewer = (await self._sessions.load(self._connection.session.key)).viewer
+            viewer = await self._viewer()
             if operation.is_subscription:
                 self._subscribe(id_, execution, operation, viewer)
                 return
@@ -139,8 +144,17 @@ class Operations:
             self._connection.outbox.append(f"{self.head(id_)}{result}}}")
             self.finish(id_)
 
+    async def _viewer(self) -> Hashable:
+        """Who asks at this moment. Raise UnauthenticatedError and UnavailableError."""
+        try:
+            return (await self._authentication.session(self._connection.credentials)).viewer
+        except InvalidCredentialError as error:
+            raise UnauthenticatedError(str(error)) from None
+        except UnknownViewerError as error:
+            raise UnavailableError(str(error)) from None
+
     def _subscribe(
-        self, id_: str, execution: "Execution", operation: Operation, viewer: Viewer
+        self, id_: str, execution: "Execution", operation: Operation, viewer: Hashable
     ) -> None:
         if self._by_id.get(id_) is not execution:
             return
@@ -148,17 +162,17 @@ class Operations:
         self._by_id[id_] = subscription
         try:
             subscription.operation = self._engine.subscribe(
-                operation, viewer, subscription, self._account
+                operation, viewer, subscription, self._connection.account
             )
         except BaseException:
             self._by_id[id_] = execution
             raise
 
-    async def _execute(self, operation: Operation, viewer: Viewer) -> str:
+    async def _execute(self, operation: Operation, viewer: Hashable) -> str:
         outbox = self._connection.outbox
         text = (await self._engine.execute(operation, viewer, outbox)).text
         if outbox.appended_characters + len(text) > self._limits.max_result_bytes:
-            return error_response(self._account.refusal(UNREAD))
+            return error_response(self._connection.account.refusal(UNREAD))
         return text
 
 

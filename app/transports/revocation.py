@@ -2,24 +2,22 @@
 
 import asyncio
 import logging
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Final, Self
+from typing import Any, Self
 
+from ..authentication.tables import users_in, viewer_columns
 from ..background import BackgroundTask
 from ..changes.change import Change
 from ..changes.feed import Feed
 from ..database.calls import run
-from ..viewer import Session, users_in, viewer_columns
+from ..viewer import InvalidCredentialError
 from .clients import Clients
-from .connection import EXPIRED, Close, Connection
-from .sessions import MAX_SESSIONS_AT_ONCE, load_all
+from .connection import CHANGED, EXPIRED, Connection, is_same
 
 logger = logging.getLogger(__name__)
-
-CHANGED: Final = Close(4403, "Forbidden: the viewer has changed")
 
 BATCH_SECONDS = 0.1
 """How long changes are gathered for one review."""
@@ -28,6 +26,7 @@ LATE_SECONDS = 6.0
 PAUSE_FACTOR = 20
 """A review of many is followed by a pause of this many times the time that it took."""
 MAX_PAUSE_SECONDS = 5.0
+MAX_CONNECTIONS_AT_ONCE = 100
 
 
 @dataclass
@@ -132,15 +131,24 @@ class Revocation:
                 await asyncio.sleep(min(MAX_PAUSE_SECONDS, pause))
 
     async def _review(self, concerned: Concerned) -> None:
-        signed_in: dict[str, list[Connection]] = defaultdict(list)
-        for connection in await self._connections(concerned):
-            signed_in[connection.session.key].append(connection)
-        keys = _in_order(signed_in)
-        for start in range(0, len(keys), MAX_SESSIONS_AT_ONCE):
-            sessions = await load_all(keys[start : start + MAX_SESSIONS_AT_ONCE])
-            for key, session in sessions.items():
-                for connection in signed_in[key]:
-                    _compare(connection, session)
+        connections = _in_order(await self._connections(concerned))
+        for start in range(0, len(connections), MAX_CONNECTIONS_AT_ONCE):
+            some = connections[start : start + MAX_CONNECTIONS_AT_ONCE]
+            await asyncio.gather(*map(self._look_at, some))
+
+    async def _look_at(self, connection: Connection) -> None:
+        """Close the connection if it is not of the same viewer any more."""
+        credentials = connection.credentials
+        try:
+            session = await self._clients.authentication.session(credentials)
+        except InvalidCredentialError:
+            session = None
+        if connection.credentials is not credentials:
+            return  # It has just shown others.
+        if session is not None and is_same(connection.session, session):
+            connection.session = session  # which may last longer now
+        else:
+            connection.close(EXPIRED if connection.has_expired else CHANGED)
 
     async def _connections(self, concerned: Concerned) -> Iterable[Connection]:
         if concerned.everybody:
@@ -151,19 +159,12 @@ class Revocation:
         return self._clients.signed_in(concerned.sessions, users)
 
 
-def _in_order(signed_in: Mapping[str, Sequence[Connection]]) -> list[str]:
-    """Return the sessions in the order of review: nobody waits for a viewer with very many."""
+def _in_order(connections: Iterable[Connection]) -> list[Connection]:
+    """Return connections in the order of review: nobody waits for a viewer with very many."""
     before: Counter[Any] = Counter()
-    rank: dict[str, int] = {}
-    for key, connections in signed_in.items():
-        user_id = connections[0].session.viewer.user_id
-        rank[key] = before[user_id]
-        before[user_id] += 1
+    rank: dict[Connection, int] = {}
+    for connection in connections:
+        user = connection.session.user
+        rank[connection] = before[user]
+        before[user] += 1
     return sorted(rank, key=rank.__getitem__)
-
-
-def _compare(connection: Connection, session: Session) -> None:
-    if connection.session.viewer == session.viewer:
-        connection.session = session  # which may last longer now
-    else:
-        connection.close(EXPIRED if connection.has_expired else CHANGED)

@@ -9,7 +9,6 @@ from typing import Final
 
 from starlette.types import Receive, Send
 
-from ..graphql.budgets import Account
 from ..graphql.engine import Engine
 from ..graphql.limits import Limits
 from ..graphql.preparation import Operation
@@ -30,11 +29,8 @@ COMPLETED: Final = Close(1000, "Completed")
 class EventStream:
     """One event stream: a subscriber of a shared operation."""
 
-    def __init__(
-        self, engine: Engine, limits: Limits, connection: Connection, account: Account
-    ) -> None:
+    def __init__(self, engine: Engine, limits: Limits, connection: Connection) -> None:
         self.connection: Final = connection
-        self._account = account
         self._engine = engine
         self._limits = limits
         self._commented_at = asyncio.get_running_loop().time()
@@ -50,8 +46,8 @@ class EventStream:
             if event.endswith(COMPLETE):
                 self.connection.close(COMPLETED)
 
-        viewer = self.connection.session.viewer
-        shared = self._engine.subscribe(operation, viewer, self, self._account)
+        viewer, account = self.connection.session.viewer, self.connection.account
+        shared = self._engine.subscribe(operation, viewer, self, account)
         try:
             await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
             close = await self.connection.run(until_disconnected(receive), send_event)

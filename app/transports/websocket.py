@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from starlette.types import Message, Receive, Send
+from starlette.types import Receive, Send
 
 from ..graphql.limits import Limits
 from ..graphql.request import encode
 from ..turns import Steps
 from .connection import Close, CloseError, Connection
+from .identity import Identity
 from .messages import ClientMessage, read
 from .operations import Operations
 from .subprotocols import Action, Subprotocol
@@ -31,12 +32,14 @@ class WebSocket:
         subprotocol: Subprotocol,
         connection: Connection,
         operations: Operations,
+        identity: Identity,
     ) -> None:
         self.connection: Final = connection
         self._steps = steps
         self._limits = limits
         self._subprotocol = subprotocol
         self._operations = operations
+        self._identity = identity
         self._loop = asyncio.get_running_loop()
         self._opened_at = self._pinged_at = self._loop.time()
         self._is_acknowledged = self._awaits_pong = False
@@ -86,16 +89,23 @@ class WebSocket:
             # Who sends much, over however many sockets, must let others run; who reads nothing
             # must wait.
             async with self._steps.one():
-                self._handle(event)
+                message = read(event, self._subprotocol, self._limits.max_message_bytes)
+                self._handle(message)
+            match message.action:
+                case Action.INIT:
+                    await self._identity.begin(message.payload or {})
+                    self._acknowledge()
+                case Action.PING:
+                    if self._is_acknowledged and message.payload and message.may_be_kept:
+                        await self._identity.renew(message.payload)
+                    self._answer_ping(message.payload)
             await self.connection.outbox.drain()
 
-    def _handle(self, event: Message) -> None:
-        message = read(event, self._subprotocol, self._limits.max_message_bytes)
+    def _handle(self, message: ClientMessage) -> None:
         match message.action:
             case Action.INIT:
-                self._initialize()
-            case Action.PING:
-                self._answer_ping(message.payload)
+                if self._is_acknowledged:
+                    raise CloseError(4429, "Too many initialisation requests")
             case Action.PONG:
                 self._awaits_pong = False
             case Action.SUBSCRIBE:
@@ -105,9 +115,7 @@ class WebSocket:
             case Action.TERMINATE:
                 raise CloseError(1000, "Terminated")
 
-    def _initialize(self) -> None:
-        if self._is_acknowledged:
-            raise CloseError(4429, "Too many initialisation requests")
+    def _acknowledge(self) -> None:
         self._is_acknowledged = True
         self._pinged_at = self._loop.time()
         self.connection.outbox.put("ack", '{"type":"connection_ack"}')

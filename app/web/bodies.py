@@ -30,5 +30,5 @@ class BodyLimit:
             await self._app(scope, receive_some, send)
         if left < 0:
             headers = {"Connection": "close"}  # Do not read the rest.
-            message = f"A request may have {self._max_bytes} bytes at most."
+            message = f"A request may have {self._max_bytes} bytes at most: HTTP_MAX_BODY_BYTES."
             await PlainTextResponse(message, 413, headers)(scope, receive, send)

@@ -52,20 +52,22 @@ class Measurement:
 
 
 class Metrics:
-    """`/metrics`, if the setting METRICS turns it on: keep it from the public at the proxy.
+    """`/metrics`: keep it from the public at the proxy.
 
-    An asynchronous context manager: within it, this process notes what it does in files that the
-    workers of a server share, so that each of them can tell of all.
+    It is off until its route is asked for. An asynchronous context manager: within it, this
+    process notes what it does in files that the workers of a server share, so that each of them can
+    tell of all.
     """
 
     def __init__(self, engine: Engine, feed: Feed, live: Live, clients: Clients) -> None:
-        self._is_on: bool = settings.METRICS
+        self._is_on = False
         self._engine, self._feed, self._live, self._clients = engine, feed, live, clients
         self._files: Files | None = None
 
     def routes(self) -> list[Route]:
-        """The route to add to a server; none if metrics are off."""
-        return [Route("/metrics", self._respond)] if self._is_on else []
+        """Turn metrics on. Return the route to add to a server."""
+        self._is_on = True
+        return [Route("/metrics", self._respond)]
 
     async def __aenter__(self) -> Self:
         """Start. Raise ImproperlyConfigured if the files cannot be written."""
@@ -217,12 +219,12 @@ def _open(folder: Path) -> int:
             pass
     except OSError as error:
         raise ImproperlyConfigured(
-            f"METRICS needs a folder for what the workers count, but {folder} cannot be written: "
+            f"/metrics needs a folder for what the workers count, but {folder} cannot be written: "
             f"{error.strerror}. Name another in {FOLDER_VARIABLE}."
         ) from None
     if os.fstat(lock).st_uid != os.getuid():
         raise ImproperlyConfigured(
-            f"METRICS needs a folder of the server's own user, but {folder} belongs to somebody "
+            f"/metrics needs a folder of the server's own user, but {folder} belongs to somebody "
             f"else. Name another in {FOLDER_VARIABLE}."
         )
     return lock
@@ -233,7 +235,7 @@ def _library(folder: Path) -> Any:
     if "prometheus_client" in sys.modules and FOLDER_VARIABLE not in os.environ:
         raise ImproperlyConfigured(
             f"prometheus_client was imported before the server started, so {FOLDER_VARIABLE} must "
-            "be set in the environment, or METRICS tells of one worker only."
+            "be set in the environment, or /metrics tells of one worker only."
         )
     os.environ[FOLDER_VARIABLE] = str(folder)
     try:
@@ -241,7 +243,7 @@ def _library(folder: Path) -> Any:
         import prometheus_client.multiprocess  # noqa: PLC0415
     except ImportError:
         raise ImproperlyConfigured(
-            "METRICS needs the package prometheus-client: install it, or turn METRICS off."
+            "/metrics needs the package prometheus-client: install it, or turn metrics off."
         ) from None
     return prometheus_client
 

@@ -1,13 +1,13 @@
-"""Serve the built pages of a front end: each one is on if the setting of its name is true."""
+"""Serve the built pages of a front end."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from django.conf import settings
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
@@ -50,7 +50,7 @@ def security_headers(policy: str = STRICT) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """`NAME.html` in the folder `PAGES_DIR`, served at `url` while the setting `NAME` is true."""
+    """`NAME.html` in the folder of built pages, served at `url`."""
 
     name: str
     url: str
@@ -58,40 +58,32 @@ class Page:
     is_negotiated: bool = False
     """Whether the GraphQL endpoint serves it, to browsers that open its address."""
 
-    @property
-    def path(self) -> Path:
-        """The built file."""
-        return Path(settings.PAGES_DIR, f"{self.name}.html")
-
-    @property
-    def is_on(self) -> bool:
-        """Whether the page's setting turns it on."""
-        return bool(getattr(settings, self.name.upper()))
-
 
 PLAYGROUND: Final = Page("playground", "/graphql/", MONACO, is_negotiated=True)
 
 
 class Pages:
-    """Those pages of a front end that are on, their icon, and their assets."""
+    """Some pages of a front end, built into `folder`, with their assets and their icon."""
 
-    def __init__(self, *pages: Page) -> None:
-        self._pages = [page for page in pages if page.is_on]
-        if missing := [page for page in self._pages if not page.path.exists()]:
-            logger.warning(_not_built(missing))
+    def __init__(self, folder: Path, icon: Path, pages: Sequence[Page]) -> None:
+        self._folder = folder
+        self._icon = icon
+        self._pages = pages
+        if missing := [page for page in pages if not self._path(page).exists()]:
+            logger.warning(self._not_built(missing))
 
     def routes(self) -> list[BaseRoute]:
-        """Return the routes of the pages, their assets and the icon; none if all are off."""
+        """Return the routes of the pages, their assets and the icon."""
         routes: list[BaseRoute] = [
             Route(page.url, partial(self._serve, page))
             for page in self._pages
             if not page.is_negotiated
         ]
         if self._pages:
-            assets = Assets(directory=Path(settings.PAGES_DIR, "assets"), check_dir=False)
+            assets = Assets(directory=self._folder / "assets", check_dir=False)
             routes.append(Mount("/assets", assets))
-        if settings.ICON.exists():
-            routes.append(Route("/favicon.ico", _serve_icon))
+        if self._icon.exists():
+            routes.append(Route("/favicon.ico", self._serve_icon))
         return routes
 
     def playground(self, _: Request) -> Response | None:
@@ -103,14 +95,25 @@ class Pages:
 
     def _response(self, page: Page) -> Response:
         try:
-            html = page.path.read_text("utf-8")
+            html = self._path(page).read_text("utf-8")
         except FileNotFoundError:
-            return PlainTextResponse(f"{_not_built([page])}\n", 503, security_headers())
+            return PlainTextResponse(f"{self._not_built([page])}\n", 503, security_headers())
         names = " ".join(each.name for each in self._pages)  # for the links between them
         return HTMLResponse(
             html.replace("<html", f'<html data-pages="{names}"', 1),
             headers=security_headers(page.policy) | {"Cache-Control": "no-cache", "Vary": "Accept"},
         )
+
+    async def _serve_icon(self, _: Request) -> Response:
+        # Browsers ask for it on pages that name none, as Django's do not.
+        return FileResponse(self._icon, headers={"Cache-Control": "public, max-age=86400"})
+
+    def _path(self, page: Page) -> Path:
+        return self._folder / f"{page.name}.html"
+
+    def _not_built(self, pages: list[Page]) -> str:
+        names = " and ".join(f"the {page.name} at {page.url}" for page in pages)
+        return f"Not built: {names}. `make pages` builds frontend/ into {self._folder}."
 
 
 class Assets(StaticFiles):
@@ -134,13 +137,3 @@ class Assets(StaticFiles):
         response.headers["Vary"] = "Accept-Encoding"
         response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
         return response
-
-
-async def _serve_icon(_: Request) -> Response:
-    # Browsers ask for it on pages that name none, as Django's do not.
-    return FileResponse(settings.ICON, headers={"Cache-Control": "public, max-age=86400"})
-
-
-def _not_built(pages: list[Page]) -> str:
-    names = " and ".join(f"the {page.name} at {page.url}" for page in pages)
-    return f"Not built: {names}. `make pages` builds frontend/ into {pages[0].path.parent}."

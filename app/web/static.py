@@ -4,10 +4,21 @@ import os
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.contrib.staticfiles import finders
 from django.core.exceptions import SuspiciousFileOperation
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.responses import Response
+from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
+
+
+def routes() -> list[Mount]:
+    """What is below STATIC_URL; nothing if that is on another host."""
+    url = settings.STATIC_URL
+    if not (url and url.startswith("/")):
+        return []
+    return [Mount(url.rstrip("/"), ExceptionMiddleware(DjangoStaticFiles()))]
 
 
 class DjangoStaticFiles(StaticFiles):

@@ -19,11 +19,11 @@ from app.graphql.errors import (
     TooManySubscriptionsError,
 )
 from app.graphql.limits import Limits
-from app.viewer import Viewer
+from app.viewer import Session, Viewer
 
 pytestmark = pytest.mark.once
 
-ADA, BOB, NOBODY = Viewer(1), Viewer(2), Viewer()
+ADA, BOB, NOBODY = Session(Viewer(1), 1), Session(Viewer(2), 2), Session(Viewer())
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def budgets() -> Budgets:
     ("one", "other", "are_same"),
     [
         ((ADA, "10.0.0.1"), (ADA, "10.0.0.2"), True),
-        ((replace(ADA, is_staff=True), "10.0.0.1"), (ADA, "10.0.0.1"), True),
+        ((Session(Viewer(1, is_staff=True), 1), "10.0.0.1"), (ADA, "10.0.0.1"), True),
         ((ADA, "10.0.0.1"), (BOB, "10.0.0.1"), False),
         ((NOBODY, "10.0.0.1"), (NOBODY, "10.0.0.1"), True),
         ((NOBODY, "10.0.0.1"), (NOBODY, "10.0.0.2"), False),
@@ -57,7 +57,7 @@ def budgets() -> Budgets:
     ],
 )
 def test_an_account_is_of_a_viewer_or_of_an_address(
-    one: tuple[Viewer, str], other: tuple[Viewer, str], are_same: bool, budgets: Budgets
+    one: tuple[Session, str], other: tuple[Session, str], are_same: bool, budgets: Budgets
 ) -> None:
     first, second = (budgets.account(consumer_of(*who)) for who in (one, other))
     assert (first is second) is are_same
@@ -65,14 +65,15 @@ def test_an_account_is_of_a_viewer_or_of_an_address(
 
 def test_connections_are_counted(budgets: Budgets, caplog: pytest.LogCaptureFixture) -> None:
     account = budgets.account(consumer_of(NOBODY, "10.0.0.1"))
-    with account.connection():
-        account.check_connections()
-        with account.connection():
-            for _ in range(3):
-                with pytest.raises(TooManyConnectionsError, match="You have 2 connections"):
-                    account.check_connections()
-            budgets.account(consumer_of(NOBODY, "10.0.0.2")).check_connections()
-        account.check_connections()
+    account.connections += 1
+    account.check_connections()
+    account.connections += 1
+    for _ in range(3):
+        with pytest.raises(TooManyConnectionsError, match="You have 2 connections"):
+            account.check_connections()
+    budgets.account(consumer_of(NOBODY, "10.0.0.2")).check_connections()
+    account.connections -= 1
+    account.check_connections()
     assert budgets.refused == {"TOO_MANY_CONNECTIONS": 3}
     [line] = caplog.messages
     assert line == (
@@ -126,7 +127,7 @@ def test_results_are_held_up_to_a_limit(budgets: Budgets) -> None:
 
 def test_an_account_that_nobody_holds_is_forgotten(budgets: Budgets) -> None:
     for number in range(100):
-        with budgets.account(consumer_of(NOBODY, f"10.0.0.{number}")).connection():
+        with budgets.account(consumer_of(NOBODY, f"10.0.0.{number}")).operation(1):
             pass
     gc.collect()
     assert len(budgets._accounts) == 0

@@ -5,20 +5,22 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+from app.authentication.asking import Authentication
+from app.authentication.django_sessions import DjangoSessions
 from app.changes.change import Change
 from app.changes.feed import Feed
-from app.graphql.budgets import consumer_of
 from app.graphql.engine import FAILURES, Engine
 from app.graphql.limits import Limits
 from app.live import Live
-from app.transports.connection import Close, Connection
+from app.transports.clients import Clients
+from app.transports.connection import Close
+from app.transports.identity import Identity
 from app.transports.operations import Operations
 from app.transports.outbox import MAX_APPENDED
-from app.transports.sessions import Sessions
 from app.transports.subprotocols import GRAPHQL_TRANSPORT_WS
 from app.transports.websocket import WebSocket
-from app.viewer import Session, Viewer
 from tests.items.schema import schema
+from tests.transports.strangers import connection_of
 
 
 class Silence:
@@ -54,12 +56,12 @@ async def test_who_reads_nothing_is_not_read_from_for_ever() -> None:
         closed.append(close)
 
     closed: list[Close] = []
-    viewer = Viewer(is_unrestricted=True)
-    connection = Connection(receive, send, Session("", viewer))
-    account = engine.budgets.account(consumer_of(viewer, "127.0.0.1"))
-    operations = Operations(engine, limits, Sessions(), GRAPHQL_TRANSPORT_WS, connection, account)
+    authentication = Authentication(DjangoSessions())
+    connection = connection_of(receive, send)
+    operations = Operations(engine, limits, authentication, GRAPHQL_TRANSPORT_WS, connection)
+    identity = Identity(connection, Clients(1, authentication), engine.budgets, None)
     steps = engine.preparation.steps
-    websocket = WebSocket(steps, limits, GRAPHQL_TRANSPORT_WS, connection, operations)
+    websocket = WebSocket(steps, limits, GRAPHQL_TRANSPORT_WS, connection, operations, identity)
     task = asyncio.create_task(websocket.run(receive, send, close))
     for _ in range(10 * MAX_APPENDED):
         await asyncio.sleep(0)

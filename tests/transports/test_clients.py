@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from app.authentication.asking import Authentication
+from app.authentication.django_sessions import DjangoSessions
 from app.transports import clients as module
 from app.transports.clients import Clients
-from app.transports.connection import Connection
-from app.viewer import Session, Viewer
+from tests.transports.strangers import connection_of
 
 
 async def forever(*_: Any) -> Any:
@@ -22,7 +23,7 @@ class Client:
     """A client that notes how often it is looked at."""
 
     def __init__(self) -> None:
-        self.connection = Connection(forever, forever, Session("", Viewer()))
+        self.connection = connection_of(forever, forever)
         self.checks = asyncio.Queue[float]()
 
     def check(self, now: float) -> None:
@@ -32,7 +33,7 @@ class Client:
 
 async def test_client_that_has_gone_leaves_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CHECK_SECONDS", 0.01)
-    async with Clients(10) as clients:
+    async with Clients(10, Authentication(DjangoSessions())) as clients:
         client = Client()
         clients.add(client)
         await client.checks.get()
@@ -46,7 +47,7 @@ async def test_client_that_has_gone_leaves_no_memory(monkeypatch: pytest.MonkeyP
 
 
 async def test_unsent_messages_are_dropped_with_the_connection() -> None:
-    connection = Connection(forever, forever, Session("", Viewer()))
+    connection = connection_of(forever, forever)
     task = asyncio.create_task(connection.run(forever(), forever))
     await asyncio.sleep(0)
     for number in range(3):

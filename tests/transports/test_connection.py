@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from app.transports.connection import TOO_SLOW, Close, CloseError, Connection
-from app.viewer import Session, Viewer
+from tests.transports.strangers import connection_of
 
 
 class Server:
@@ -50,7 +50,7 @@ def server() -> Server:
 @pytest.fixture
 def connection(server: Server) -> Connection:
     """The connection to it."""
-    return Connection(server.receive, server.send, Session("", Viewer()))
+    return connection_of(server.receive, server.send)
 
 
 async def forever() -> None:

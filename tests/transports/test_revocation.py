@@ -9,15 +9,19 @@ from asgiref.sync import sync_to_async
 from django.contrib.auth.models import Group, Permission, User
 from django.contrib.sessions.models import Session as SessionRow
 
+from app.authentication import django_sessions as module
+from app.authentication.asking import Authentication
+from app.authentication.django_sessions import DjangoSessions
+from app.authentication.tables import viewer_columns
 from app.changes.change import Change
 from app.changes.feed import Feed, backend_for
 from app.transports import revocation as revocation_module
 from app.transports.clients import Clients
-from app.transports.connection import Close, Connection
-from app.transports.revocation import CHANGED, Concerned, Revocation
-from app.transports.sessions import load_all
-from app.viewer import Session, load_session, viewer_columns
-from tests.clients import PATIENCE_SECONDS, session_cookie
+from app.transports.connection import CHANGED, Close
+from app.transports.revocation import Concerned, Revocation
+from app.viewer import Session
+from tests.clients import PATIENCE_SECONDS, load_session, session_cookie
+from tests.transports.strangers import connection_of
 
 pytestmark = pytest.mark.only("postgresql")
 
@@ -29,7 +33,7 @@ class Client:
         async def silent(*_: object) -> None:
             raise NotImplementedError
 
-        self.connection = Connection(silent, silent, session)  # type: ignore[arg-type]
+        self.connection = connection_of(silent, silent, session)  # type: ignore[arg-type]
         self.closed: Close | None = None
         self.connection.close = self._close  # type: ignore[method-assign]
 
@@ -45,11 +49,12 @@ def reviewed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The keys of the sessions that were loaded for a review."""
     keys: list[str] = []
 
-    async def load(some: list[str]) -> dict[str, Session]:
-        keys.extend(some)
-        return await load_all(some)
+    class Noting(DjangoSessions):
+        async def load(self, key: str) -> Session | None:
+            keys.append(key)
+            return await super().load(key)
 
-    monkeypatch.setattr(revocation_module, "load_all", load)
+    monkeypatch.setattr(module, "DjangoSessions", Noting)
     monkeypatch.setattr(revocation_module, "LATE_SECONDS", 0.2)
     monkeypatch.setattr(revocation_module, "PAUSE_FACTOR", 0)
     return keys
@@ -69,10 +74,15 @@ def clients(transactional_db: None) -> dict[str, Client]:
     return found
 
 
+def everybody() -> Clients:
+    """Return nobody yet."""
+    return Clients(1000, Authentication(module.DjangoSessions()))
+
+
 @asynccontextmanager
 async def revoking(found: dict[str, Client], reviewed: list[str]) -> AsyncIterator[None]:
     """Within the block they are looked after; what connecting has made be reviewed is over."""
-    clients = Clients(1000)
+    clients = everybody()
     for each in found.values():
         clients.add(each)
     async with Feed(backend_for("default")) as feed, Revocation(feed, clients):
@@ -181,22 +191,22 @@ def test_rows_tell_whose_rights_they_are() -> None:
 
 
 def test_whoever_leaves_is_forgotten(clients: dict[str, Client]) -> None:
-    everybody = Clients(1000)
+    together = everybody()
     some = list(clients.values())
     for each in some:
-        everybody.add(each)
-    user = str(some[3].connection.session.viewer.user_id)
-    assert everybody.signed_in((), [user, "-1"]) == {some[3].connection}
-    assert everybody.signed_in([_key(some[4])]) == {some[4].connection}
+        together.add(each)
+    user = str(some[3].connection.session.user)
+    assert together.signed_in((), [user, "-1"]) == {some[3].connection}
+    assert together.signed_in([_key(some[4])]) == {some[4].connection}
     for each in some[:-1]:
-        everybody.discard(each)
-    assert everybody.signed_in() == {some[-1].connection}
-    assert everybody.signed_in((), [user]) == set()
+        together.discard(each)
+    assert together.signed_in() == {some[-1].connection}
+    assert together.signed_in((), [user]) == set()
 
 
 def test_change_of_a_whole_table_concerns_everybody(clients: dict[str, Client]) -> None:
     feed = Feed(backend_for("default"))
-    revocation = Revocation(feed, Clients(10))
+    revocation = Revocation(feed, everybody())
     revocation.columns = viewer_columns()
     revocation.observe([Change("auth_group", ("id",), ("1",))])
     assert not revocation.concerned

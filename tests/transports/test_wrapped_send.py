@@ -6,7 +6,7 @@ from typing import Any
 
 from app.live import Failures, Live
 from app.transports.connection import Close, Connection
-from app.viewer import Session, Viewer
+from tests.transports.strangers import connection_of
 
 
 async def receive() -> Any:
@@ -59,10 +59,7 @@ async def test_timeout_around_send_ends_nobody_elses_subscription() -> None:
         while True:
             yield await changed.get()
 
-    connections = {
-        Connection(receive, send, Session("", Viewer())): send
-        for send in (send_in_time, patient.send)
-    }
+    connections = {connection_of(receive, send): send for send in (send_in_time, patient.send)}
     async with asyncio.timeout(10), Live(Failures(lambda _: False, repr)) as live:
         tasks = [
             asyncio.create_task(connection.run(receive(), send))
@@ -86,7 +83,7 @@ async def test_timeout_around_send_ends_nobody_elses_subscription() -> None:
 async def test_servers_own_send_is_called_at_once() -> None:
     server = Server()
     server.is_read.set()
-    connection = Connection(receive, server.send, Session("", Viewer()))
+    connection = connection_of(receive, server.send)
     task = asyncio.create_task(connection.run(receive(), server.send))
     await asyncio.sleep(0)
     await asyncio.sleep(0)

@@ -3,11 +3,12 @@
 import gzip
 import logging
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import httpx
 import pytest
-from pytest_django import Settings
+from django.conf import settings
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -22,21 +23,19 @@ BOARD = Page("board", "/")
 
 
 @pytest.fixture
-def build(tmp_path: Path, settings: Settings) -> Path:
-    """A built frontend, with both pages turned on."""
+def build(tmp_path: Path) -> Path:
+    """A built frontend."""
     for name in ("board", "playground"):
         (tmp_path / f"{name}.html").write_text(f'<!doctype html><html lang="en">{name}</html>')
     (tmp_path / "assets").mkdir()
     (tmp_path / "assets" / "board-D6lzcnrz.js").write_text("live()")
-    settings.PAGES_DIR = tmp_path
-    settings.BOARD = settings.PLAYGROUND = True
     return tmp_path
 
 
-def client() -> httpx.AsyncClient:
+def client(folder: Path, pages_on: Sequence[Page] = (BOARD, PLAYGROUND)) -> httpx.AsyncClient:
     """A client of a server with the pages, and a protocol that answers what they leave to it."""
 
-    pages = Pages(BOARD, PLAYGROUND)
+    pages = Pages(folder, settings.ICON, pages_on)
 
     async def graphql(request: Request) -> Response:
         return pages.playground(request) or PlainTextResponse("protocol")
@@ -46,27 +45,24 @@ def client() -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://testserver")
 
 
-@pytest.mark.usefixtures("build")
-async def test_board_is_served_at_the_root() -> None:
-    response = await client().get("/")
+async def test_board_is_served_at_the_root(build: Path) -> None:
+    response = await client(build).get("/")
     assert response.status_code == 200
     assert response.headers["content-type"] == "text/html; charset=utf-8"
     assert response.headers["cache-control"] == "no-cache"
     assert "board" in response.text
 
 
-@pytest.mark.usefixtures("build")
-async def test_playground_is_served_at_the_endpoint() -> None:
-    response = await client().get("/graphql/")
+async def test_playground_is_served_at_the_endpoint(build: Path) -> None:
+    response = await client(build).get("/graphql/")
     assert response.status_code == 200
     assert "playground" in response.text
     assert response.headers["vary"] == "Accept"  # the same address answers the protocol, too
 
 
-@pytest.mark.usefixtures("build")
 @pytest.mark.parametrize("path", ["/", "/graphql/", "/assets/board-D6lzcnrz.js"])
-async def test_every_answer_carries_a_strict_policy(path: str) -> None:
-    headers = (await client().get(path)).headers
+async def test_every_answer_carries_a_strict_policy(path: str, build: Path) -> None:
+    headers = (await client(build).get(path)).headers
     policy = headers["content-security-policy"]
     assert "default-src 'self'" in policy
     assert "frame-ancestors 'none'" in policy
@@ -78,17 +74,15 @@ async def test_every_answer_carries_a_strict_policy(path: str) -> None:
     assert headers["referrer-policy"] == "same-origin"
 
 
-@pytest.mark.usefixtures("build")
-async def test_browsers_keep_assets_for_ever() -> None:
-    response = await client().get("/assets/board-D6lzcnrz.js")
+async def test_browsers_keep_assets_for_ever(build: Path) -> None:
+    response = await client(build).get("/assets/board-D6lzcnrz.js")
     assert response.text == "live()"
     assert response.headers["cache-control"] == "public, max-age=31536000, immutable"
-    assert (await client().get("/assets/gone.js")).status_code == 404
+    assert (await client(build).get("/assets/gone.js")).status_code == 404
 
 
-async def test_icon_is_there_with_the_pages_off(settings: Settings) -> None:
-    settings.BOARD = settings.PLAYGROUND = False
-    response = await client().get("/favicon.ico")
+async def test_icon_is_there_with_the_pages_off(build: Path) -> None:
+    response = await client(build, []).get("/favicon.ico")
     assert response.status_code == 200
     assert response.headers["content-type"].startswith("image/svg+xml")
     assert "default-src 'self'" in response.headers["content-security-policy"]
@@ -97,7 +91,7 @@ async def test_icon_is_there_with_the_pages_off(settings: Settings) -> None:
 async def test_assets_travel_compressed_to_who_accepts_it(build: Path) -> None:
     (build / "assets" / "board-D6lzcnrz.js.gz").write_bytes(gzip.compress(b"live()"))
     plain, *zipped = [
-        await client().get("/assets/board-D6lzcnrz.js", headers={"Accept-Encoding": encodings})
+        await client(build).get("/assets/board-D6lzcnrz.js", headers={"Accept-Encoding": encodings})
         for encodings in ("identity", "gzip, deflate, br", "gzip")
     ]
     assert "content-encoding" not in plain.headers
@@ -109,14 +103,14 @@ async def test_assets_travel_compressed_to_who_accepts_it(build: Path) -> None:
         assert response.text == plain.text == "live()"
 
 
-@pytest.mark.parametrize(("name", "path"), [("BOARD", "/"), ("PLAYGROUND", "/graphql/")])
-async def test_setting_turns_a_page_off(
-    name: str, path: str, build: Path, settings: Settings
+@pytest.mark.parametrize(
+    ("page", "path", "other", "left_on"),
+    [("board", "/", "/graphql/", PLAYGROUND), ("playground", "/graphql/", "/", BOARD)],
+)
+async def test_a_page_may_be_off(
+    page: str, path: str, other: str, left_on: Page, build: Path
 ) -> None:
-    setattr(settings, name, False)
-    other = "/graphql/" if path == "/" else "/"
-    page = name.lower()
-    async with client() as http:
+    async with client(build, [left_on]) as http:
         assert page not in (await http.get(path)).text
         left = await http.get(other)
         assert 'data-pages="' in left.text
@@ -124,19 +118,15 @@ async def test_setting_turns_a_page_off(
         assert (await http.get("/assets/board-D6lzcnrz.js")).status_code == 200
 
 
-def test_both_pages_off_leave_nothing(build: Path, settings: Settings) -> None:
-    settings.BOARD = settings.PLAYGROUND = False
-    settings.ICON = build / "no-icon.svg"
-    assert Pages(BOARD, PLAYGROUND).routes() == []
+def test_both_pages_off_leave_nothing(build: Path) -> None:
+    assert Pages(build, build / "no-icon.svg", []).routes() == []
 
 
 async def test_missing_build_is_one_line_in_the_log(
-    tmp_path: Path, settings: Settings, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    settings.PAGES_DIR = tmp_path / "never-built"
-    settings.BOARD = settings.PLAYGROUND = True
     with caplog.at_level(logging.WARNING, logger="app.web.pages"):
-        http = client()
+        http = client(tmp_path / "never-built")
     (record,) = caplog.records
     assert "the board at / and the playground at /graphql/" in record.message
     assert "make pages" in record.message
@@ -150,7 +140,6 @@ async def test_missing_build_is_one_line_in_the_log(
     assert (await http.get("/assets/board.js")).status_code == 404
 
 
-@pytest.mark.usefixtures("build")
-def test_built_pages_leave_the_log_alone(caplog: pytest.LogCaptureFixture) -> None:
-    Pages(BOARD, PLAYGROUND)
+def test_built_pages_leave_the_log_alone(build: Path, caplog: pytest.LogCaptureFixture) -> None:
+    Pages(build, settings.ICON, [BOARD, PLAYGROUND])
     assert not caplog.records

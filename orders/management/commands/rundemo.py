@@ -55,7 +55,8 @@ class Command(BaseCommand):
         self.stdout.write("\nStopped. The data is kept for the next time.")
 
     def _welcome(self, address: str) -> None:
-        access = "everybody may see and change everything" if settings.OPEN_ACCESS else "sign in"
+        is_open = settings.GRAPHQL_OPEN_ACCESS
+        access = "everybody may see and change everything" if is_open else "sign in"
         board = f"\n  Board        {address}/" if settings.BOARD else ""
         self.stdout.write(
             f"{board}\n  GraphQL      {address}/graphql/   ({access})"
