@@ -60,6 +60,7 @@ class LiveGraphQL:
         threads: int = 8,
     ) -> None:
         self.schema: Final = schema
+        self.using: Final = using
         self.limits: Final = Limits.from_settings()
         self.feed: Final = Feed(backend_for(using), using)
         self.live: Final = Live(FAILURES)

@@ -65,6 +65,15 @@ def _session(
     return None
 
 
+def session_of(user: Any) -> Session:
+    """The session of a user as they are now, though they have not signed in, by synchronous access.
+
+    Raises the user model's DoesNotExist.
+    """
+    now: Any = type(user)._default_manager.get(pk=user.pk)
+    return Session(_viewer_of(now), now.pk) if now.is_active else anonymous_session()
+
+
 def _viewer_of(user: Any) -> Viewer:
     return Viewer(
         user_id=user.pk,

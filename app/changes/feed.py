@@ -123,6 +123,11 @@ class Waiter:
         self._turns = turns
         self._turn: Turn | None = None
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether its source has looked at all that it was woken for."""
+        return self._changed is not None and not self._changed.done()
+
     def wake(self) -> None:
         """Tell the watch of a change."""
         self.is_due = True

@@ -45,7 +45,7 @@ class PostgreSQLBackend:
         Raises NotInstalledError, ListenerLateError and psycopg's errors.
         """
         loop = asyncio.get_running_loop()
-        async with await self._connect() as connection:
+        async with await self.connect() as connection:
             await self._look_for_triggers(connection)
             listener = Listener(connection, is_notified=await self._is_notified(connection))
             looked_at = loop.time()
@@ -64,7 +64,8 @@ class PostgreSQLBackend:
                     "ALL on live_lease."
                 ) from error
 
-    async def _connect(self) -> psycopg.AsyncConnection[Any]:
+    async def connect(self) -> psycopg.AsyncConnection[Any]:
+        """Return a connection as the listener's. Raise TimeoutError and psycopg's errors."""
         async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
             return await psycopg.AsyncConnection.connect(
                 **self._parameters(),
@@ -88,7 +89,7 @@ class PostgreSQLBackend:
         if process == connection.info.backend_pid:
             return True
         # A pooler is between: does it pass on what another connection says?
-        async with await self._connect() as other:
+        async with await self.connect() as other:
             await other.execute(f"NOTIFY {CHANNEL}")
         async for _ in connection.notifies(timeout=HEARING_SECONDS, stop_after=1):
             return True

@@ -35,6 +35,8 @@ class SQLiteBackend:
                 "connection sees it. Name a file."
             )
         self._path = Path(name)
+        self.looks = 0
+        """How often it has looked, and told what it has seen."""
 
     async def changes(self) -> AsyncIterator[list[Change] | None]:
         """Yield None at once and after each commit of another connection.
@@ -53,6 +55,7 @@ class SQLiteBackend:
                     last, version = version, _data_version(connection, version)
                     if version != last:
                         yield None
+                    self.looks += 1
                     await asyncio.sleep(POLL_SECONDS)
                 # A restored backup is another file: nobody writes to the opened one any more.
                 if path.stat().st_ino != opened:
