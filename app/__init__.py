@@ -1,3 +1,39 @@
-"""Live GraphQL for Django: the machinery, which any domain stands on."""
+"""Live GraphQL for Django: machinery that knows no domain, under whatever name it is installed.
+
+What a project imports is here, in `database`, and in `testing`.
+"""
+
+from typing import TYPE_CHECKING
+
+from .lazy import lazily
+
+if TYPE_CHECKING:
+    from .graphql.context import Context as Context
+    from .graphql.context import Info as Info
+    from .graphql.errors import BadUserInputError as BadUserInputError
+    from .graphql.errors import ClientError as ClientError
+    from .graphql.errors import ForbiddenError as ForbiddenError
+    from .graphql.errors import NotFoundError as NotFoundError
+    from .graphql.errors import UnauthenticatedError as UnauthenticatedError
+    from .server import LiveGraphQL as LiveGraphQL
+    from .viewer import Authenticate as Authenticate
+    from .viewer import Credentials as Credentials
+    from .viewer import InvalidCredentialError as InvalidCredentialError
+    from .viewer import Session as Session
+    from .viewer import Viewer as Viewer
 
 __version__ = "0.2.0"
+
+NAMES = {
+    "graphql.context": ("Context", "Info"),
+    "graphql.errors": (
+        "BadUserInputError",
+        "ClientError",
+        "ForbiddenError",
+        "NotFoundError",
+        "UnauthenticatedError",
+    ),
+    "server": ("LiveGraphQL",),
+    "viewer": ("Authenticate", "Credentials", "InvalidCredentialError", "Session", "Viewer"),
+}
+__getattr__ = lazily(__name__, NAMES)

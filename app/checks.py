@@ -152,7 +152,8 @@ def check_application(**_: Any) -> Messages:
         message = f"{name} serves no GraphQL, since no LiveGraphQL is made there."
         return [checks.Warning(message, id="live.W004")]
     found: Messages = []
-    if not any(server.lifespan == _lifespan(application) for server in servers):
+    lifespans = list(_lifespans(application))
+    if not any(server.lifespan in lifespans for server in servers):
         message = f"{name} does not run the lifespan of its LiveGraphQL, so nothing is live."
         hint = "Give the outermost router lifespan=….lifespan."
         found.append(checks.Error(message, hint=hint, id="live.E006"))
@@ -182,14 +183,18 @@ def _servers() -> list[Any]:
     return list(import_module(".server", __package__).servers)
 
 
-def _lifespan(application: Any) -> Any:
-    """The lifespan of the router that an application is, or that is inside of it."""
-    while application is not None:
-        if (found := getattr(application, "lifespan_context", None)) is not None:
-            return found
-        router = getattr(application, "router", None)
-        application = router or getattr(application, "app", getattr(application, "_app", None))
-    return None
+def _lifespans(application: Any) -> Iterator[Any]:
+    """The lifespans of the router that an application is, and of those that it is around."""
+    pending, seen = [application], set()
+    while pending:
+        each = pending.pop()
+        if id(each) not in seen:
+            seen.add(id(each))
+            if (found := getattr(each, "lifespan_context", None)) is not None:
+                yield found
+            pending += [
+                inside for inside in getattr(each, "__dict__", {}).values() if callable(inside)
+            ]
 
 
 def _silent_sources(schema: Any) -> Messages:

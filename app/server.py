@@ -44,8 +44,9 @@ class LiveGraphQL:
     """What one process serves of a schema; its methods give the routes of a Starlette router.
 
     `authenticate` says who asks, by default Django's session. If it is an asynchronous context
-    manager, too, the lifespan enters it. `using` is the database whose changes are followed, and
-    `threads` how many of its calls run at once where its engine makes the async ORM use threads.
+    manager, too, the lifespan enters it. `using` is the database whose changes are followed, by
+    `feed` if that is given, and `threads` how many of its calls run at once where its engine makes
+    the async ORM use threads.
 
     Raises ImproperlyConfigured for settings that make no sense, and a database that cannot be
     followed.
@@ -58,11 +59,12 @@ class LiveGraphQL:
         authenticate: Authenticate | None = None,
         using: str = DEFAULT_DB_ALIAS,
         threads: int = 8,
+        feed: Feed | None = None,
     ) -> None:
         self.schema: Final = schema
         self.using: Final = using
         self.limits: Final = Limits.from_settings()
-        self.feed: Final = Feed(backend_for(using), using)
+        self.feed: Final = feed or Feed(backend_for(using), using)
         self.live: Final = Live(FAILURES)
         self.authenticate: Final = authenticate or DjangoSessions()
         self.clients: Final = Clients(

@@ -14,7 +14,7 @@ from starlette.datastructures import Headers
 from .authentication.asking import Authentication
 from .authentication.sessions import session_of
 from .changes.change import Change
-from .changes.feed import backend_for
+from .changes.feed import Feed, backend_for
 from .changes.postgresql import PostgreSQLBackend
 from .changes.sqlite import SQLiteBackend
 from .changes.triggers import CHANNEL, TABLE
@@ -96,9 +96,18 @@ class Client:
             self._commits = not self._connections[using].in_atomic_block
             if not self._commits:
                 await self._stack.enter_async_context(_on_these(self._connections))
+        backend = backend_for(using) if self._commits else _Silence()
+        # What one test leaves under way must not wait for another's event loop.
+        self._server = LiveGraphQL(
+            self._server.schema,
+            authenticate=self._server.authenticate,
+            using=using,
+            feed=Feed(backend, using),
+        )
         if self._commits:
             await self._stack.enter_async_context(opened())
-            await self._stack.enter_async_context(self._following())
+            feed = await self._stack.enter_async_context(self._server.feed)
+            await _until(lambda: feed.is_connected, "The change feed has not connected")
         await self._stack.enter_async_context(self._server.live)
         return self
 
@@ -139,18 +148,6 @@ class Client:
         if self._viewer is not None:
             return operation, Session(self._viewer)
         return operation, await self._authentication.session(self._credentials)
-
-    @asynccontextmanager
-    async def _following(self) -> AsyncIterator[None]:
-        """Follow the database of the test, which has another name than the project's."""
-        feed = self._server.feed
-        backend, feed.backend = feed.backend, backend_for(self._server.using)
-        try:
-            async with feed:
-                await _until(lambda: feed.is_connected, "The change feed has not connected")
-                yield
-        finally:
-            feed.backend = backend
 
     async def _settle(self) -> None:
         """Wait until all that has been committed is told, and all sources have looked at it."""
@@ -268,6 +265,16 @@ class _Subscriber:
 
     def complete(self) -> None:
         self._results.end()
+
+
+class _Silence:
+    """The back end of a feed that hears of nothing."""
+
+    is_precise = False
+    silent_tables: frozenset[str] = frozenset()
+
+    async def changes(self) -> AsyncIterator[list[Change] | None]:
+        yield None
 
 
 class _RightHere:

@@ -16,7 +16,7 @@ FOLDER = Path(__file__).parent
 ABOUT_POSTGRESQL = ("changes", "database")
 # What a project with its own domain has not, it lacks.
 ABOUT_SERVER = ("web", "orders")
-ABOUT_PROJECT = ("test_own_domain.py", "deploy", "wheel", "protocols/test_soak.py")
+ABOUT_PROJECT = ("test_own_domain.py", "deploy", "adoption", "protocols/test_soak.py")
 POSTGRESQL = ("--database", "postgresql")
 SQLITE = ("--database", "sqlite")
 

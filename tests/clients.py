@@ -76,11 +76,18 @@ class Socket:
 @asynccontextmanager
 async def connect(url: str, user: User | None = None) -> AsyncIterator[Socket]:
     """An acknowledged WebSocket, with the session of `user`."""
-    headers = {"Cookie": await sync_to_async(session_cookie)(user)} if user else {}
+    cookie = await sync_to_async(session_cookie)(user) if user else ""
+    async with connect_as(cookie, url) as socket:
+        yield socket
+
+
+@asynccontextmanager
+async def connect_as(cookie: str, url: str) -> AsyncIterator[Socket]:
+    """The same with a `Cookie` header, if it is not empty."""
     async with websockets.connect(
         url,
         subprotocols=[websockets.Subprotocol("graphql-transport-ws")],
-        additional_headers=headers,
+        additional_headers={"Cookie": cookie} if cookie else {},
     ) as connection:
         socket = Socket(connection)
         await socket.send(type="connection_init")
@@ -90,8 +97,13 @@ async def connect(url: str, user: User | None = None) -> AsyncIterator[Socket]:
 
 async def post(url: str, query: str, user: User | None = None, **variables: Any) -> Any:
     """Run an operation over HTTP, and answer with the decoded response."""
-    headers = {"Cookie": await sync_to_async(session_cookie)(user)} if user else {}
-    headers["Content-Type"] = "application/json"
+    cookie = await sync_to_async(session_cookie)(user) if user else ""
+    return await post_as(cookie, url, query, **variables)
+
+
+async def post_as(cookie: str, url: str, query: str, **variables: Any) -> Any:
+    """The same with a `Cookie` header, if it is not empty."""
+    headers = {"Content-Type": "application/json"} | ({"Cookie": cookie} if cookie else {})
     body = json.dumps({"query": query, "variables": variables})
     async with httpx.AsyncClient(headers=headers, timeout=PATIENCE_SECONDS) as client:
         answer = await client.post(url, content=body)

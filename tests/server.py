@@ -87,13 +87,17 @@ class Server:
     ) -> None:
         self.stop()
 
+    @property
+    def command(self) -> list[str]:
+        """What starts the server."""
+        command = [self.python, "-m", "uvicorn", self.application, "--port", str(self.port)]
+        return [*command, "--timeout-graceful-shutdown", "3", *self.deployment, *self.arguments]
+
     def start(self) -> None:
         """Start, and wait until the server is ready. Raises RuntimeError with its log."""
-        command = [self.python, "-m", "uvicorn", self.application, "--port", str(self.port)]
-        command += ["--timeout-graceful-shutdown", "3", *self.deployment, *self.arguments]
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                command, cwd=self.folder, env=self._environment, stdout=log, stderr=log
+                self.command, cwd=self.folder, env=self._environment, stdout=log, stderr=log
             )
         deadline = time.monotonic() + START_SECONDS
         while not self._is_ready():

@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from .. import __version__
 from ..changes.feed import Feed
 from ..database.calls import run
 
@@ -17,7 +18,7 @@ def routes(feed: Feed) -> list[Route]:
     """`/health/live` is 200 while the event loop runs, `/health/ready` while all else works."""
 
     async def live(_: Request) -> JSONResponse:
-        return JSONResponse({"status": "live"})
+        return JSONResponse({"status": "live", "version": __version__})
 
     async def ready(_: Request) -> JSONResponse:
         fault = await _fault(feed)

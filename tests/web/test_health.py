@@ -8,6 +8,7 @@ import pytest
 import websockets
 from django.contrib.auth.models import User
 
+from app import __version__
 from tests.clients import get, post, written_by_another
 from tests.conftest import StartServer
 from tests.items.models import Item
@@ -15,7 +16,7 @@ from tests.server import Server
 
 
 async def test_health(server: Server) -> None:
-    assert (await get(server, "/health/live")).json() == {"status": "live"}
+    assert (await get(server, "/health/live")).json() == {"status": "live", "version": __version__}
     assert (await get(server, "/health/ready")).json() == {"status": "ready"}
 
 
