@@ -9,7 +9,7 @@ EXAMPLE := frontend/examples/apollo
 UPGRADE ?= --upgrade
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header $(UPGRADE)
 
-.PHONY: help run pages test test-sqlite test-postgresql test-browser screenshot bench bench-report check check-project check-pages format lock wheel clean
+.PHONY: help run pages test test-sqlite test-postgresql test-browser screenshot bench bench-report check check-project check-pages format lock api wheel clean
 
 help: ## List the commands
 	@grep -E '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 30
@@ -66,6 +66,9 @@ lock: $(BIN)/python ## Choose the newest allowed versions and write requirements
 		$(COMPILE) --group $$group --constraint requirements-dev.txt \
 			--output-file requirements-$$group.txt; \
 	done
+
+api: $(BIN)/.installed-dev ## Write docs/api.md anew from the docstrings
+	$(BIN)/python -m tests.api_page docs/api.md
 
 wheel: $(BIN)/.installed-dev ## Pack app/ as the package live_graphql, into dist/
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from .lazy import lazily
 
 if TYPE_CHECKING:
+    from .changes.feed import Feed as Feed
+    from .changes.feed import Watch as Watch
     from .graphql.context import Context as Context
     from .graphql.context import Info as Info
     from .graphql.errors import BadUserInputError as BadUserInputError
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 NAMES = {
+    "changes.feed": ("Feed", "Watch"),
     "graphql.context": ("Context", "Info"),
     "graphql.errors": (
         "BadUserInputError",

@@ -239,12 +239,12 @@ class Results:
                 return
             yield _data(self._unread.pop(0))
 
-    def add(self, text: str) -> None:
+    def _add(self, text: str) -> None:
         """Note a result."""
         self._unread.append(text)
         self._came.set()
 
-    def end(self) -> None:
+    def _end(self) -> None:
         """Note that nothing follows."""
         self._is_over = True
         self._came.set()
@@ -257,14 +257,14 @@ class _Subscriber:
         self._results = results
 
     def next(self, result: str) -> None:
-        self._results.add(result)
+        self._results._add(result)
 
     def error(self, errors: str) -> None:
-        self._results.add(f'{{"errors":{errors}}}')
-        self._results.end()
+        self._results._add(f'{{"errors":{errors}}}')
+        self._results._end()
 
     def complete(self) -> None:
-        self._results.end()
+        self._results._end()
 
 
 class _Silence:
