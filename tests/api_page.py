@@ -20,10 +20,10 @@ PUBLIC = {
 HEAD = """\
 # Public names
 
-Made from the docstrings by `make api`. What is here changes as [semantic versioning](https://semver.org) has
-it, and [CHANGELOG.md](../CHANGELOG.md) says what breaks; what is not here may change in any version.
-In a clone, `live_graphql` is `app`. Settings are in
-[existing-project.md](existing-project.md#settings), limits and error codes in
+Made from the docstrings by `make api`. What is here changes as
+[semantic versioning](https://semver.org) has it, and [CHANGELOG.md](../CHANGELOG.md) says what
+breaks; what is not here may change in any version. In a clone, `live_graphql` is `app`. Settings
+are in [existing-project.md](existing-project.md#settings), limits and error codes in
 [protocols.md](protocols.md).
 """
 

@@ -23,7 +23,7 @@ from ..graphql.response import error_response
 from ..live import SharedOperation
 from ..viewer import InvalidCredentialError
 from .connection import Connection
-from .outbox import Outbox
+from .outbox import Newest, Outbox
 from .subprotocols import Subprotocol
 
 UNREAD: Final = TooLargeError(
@@ -176,12 +176,13 @@ class Operations:
         return text
 
 
-class Subscription:
+class Subscription(Newest):
     """A subscription of one WebSocket: a subscriber of a shared operation."""
 
     __slots__ = ("_head", "_id", "_operations", "_outbox", "operation")
 
     def __init__(self, operations: Operations, outbox: Outbox, id_: str) -> None:
+        super().__init__()
         self.operation: SharedOperation | None = None
         self._operations = operations
         self._outbox = outbox

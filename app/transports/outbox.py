@@ -12,6 +12,16 @@ MAX_APPENDED_CHARACTERS = 256 * 1024
 """While so many appended messages, or as long ones, are unsent, `drain` waits."""
 
 
+class Newest:
+    """A key of which a client is not told the same twice, though something else came in between."""
+
+    __slots__ = ("sent",)
+
+    def __init__(self) -> None:
+        self.sent: tuple[str, ...] | None = None
+        """The last message that was handed over for sending."""
+
+
 class Outbox(Unread):
     """The messages for one client, in order of first arrival.
 
@@ -51,8 +61,13 @@ class Outbox(Unread):
         if self._is_closed:
             return
         if self._is_sending or self._send is None:
-            self._messages[key] = message
+            if isinstance(key, Newest) and key.sent == message:
+                self._messages.pop(key, None)
+            else:
+                self._messages[key] = message
         else:
+            if isinstance(key, Newest):
+                key.sent = message
             self._begin(self._send, "".join(message))
 
     def append(self, message: str) -> None:
@@ -115,8 +130,11 @@ class Outbox(Unread):
 
     def _pop(self) -> str:
         key = next(iter(self._messages))
-        message = "".join(self._messages.pop(key))
-        if isinstance(key, _Appended):
+        parts = self._messages.pop(key)
+        message = "".join(parts)
+        if isinstance(key, Newest):
+            key.sent = parts
+        elif isinstance(key, _Appended):
             self._appended -= 1
             self.appended_characters -= len(message)
             self.wake_if_drained()

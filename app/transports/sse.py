@@ -13,6 +13,7 @@ from ..graphql.engine import Engine
 from ..graphql.limits import Limits
 from ..graphql.preparation import Operation
 from .connection import Close, Connection
+from .outbox import Newest
 
 logger = logging.getLogger(__name__)
 
@@ -26,10 +27,11 @@ COMPLETE = "event: complete\ndata:\n\n"
 COMPLETED: Final = Close(1000, "Completed")
 
 
-class EventStream:
+class EventStream(Newest):
     """One event stream: a subscriber of a shared operation."""
 
     def __init__(self, engine: Engine, limits: Limits, connection: Connection) -> None:
+        super().__init__()
         self.connection: Final = connection
         self._engine = engine
         self._limits = limits
@@ -62,7 +64,7 @@ class EventStream:
 
     def next(self, result: str) -> None:
         """Send a result, instead of an older one that is still unsent."""
-        self.connection.outbox.put("next", *event(result))
+        self.connection.outbox.put(self, *event(result))
 
     def error(self, errors: str) -> None:
         """Send the errors as a last result."""

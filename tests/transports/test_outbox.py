@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from app.transports.outbox import MAX_APPENDED, Outbox
+from app.transports.outbox import MAX_APPENDED, Newest, Outbox
 from tests.live.steps import Steps
 
 pytestmark = pytest.mark.once
@@ -167,3 +167,26 @@ async def test_who_sends_is_told_of_a_failure_once() -> None:
     await outbox.close()
     assert [type(each) for each in failures] == [OSError]
     assert outbox.sent == 1
+
+
+async def test_what_went_back_to_what_was_sent_is_not_sent_again() -> None:
+    """Or a slow client would hear twice in a row of what has not changed for it."""
+    outbox, client, key = Outbox(is_eager=True), Client(), Newest()
+    outbox.open(client.send, print)
+    for message in ("a", "b", "a"):
+        outbox.put(key, message)
+    assert len(outbox) == 0
+    outbox.put(key, "b")
+    outbox.put("other", "c")
+    for _ in range(3):
+        client.read()
+        await asyncio.sleep(0)
+    assert client.received == ["a", "b", "c"]
+    outbox.put(key, "a")
+    outbox.put(key, "b")
+    outbox.put(key, "a")
+    for _ in range(3):
+        client.read()
+        await asyncio.sleep(0)
+    assert client.received == ["a", "b", "c", "a"]
+    await outbox.close()
