@@ -21,7 +21,7 @@ from django.conf import settings
 from starlette.applications import Starlette
 from starlette.routing import Mount, Router
 
-from app.server import LiveGraphQL
+from app import LiveGraphQL
 from app.web.headers import SecurityHeaders
 from app.web.pages import PLAYGROUND
 from orders.board import BOARD

@@ -7,8 +7,8 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from app.database.models import Manager, Model, QuerySet
-from app.viewer import Viewer
+from app import Viewer
+from app.database import Manager, Model, QuerySet
 
 
 class OrderQuerySet(QuerySet["Order"]):

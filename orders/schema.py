@@ -17,15 +17,15 @@ from ariadne import (
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractUser
 
-from app.database.models import QuerySet
-from app.graphql.context import Info
-from app.graphql.errors import (
+from app import (
     BadUserInputError,
     ForbiddenError,
+    Info,
     NotFoundError,
     UnauthenticatedError,
+    Viewer,
 )
-from app.viewer import Viewer
+from app.database import QuerySet
 from orders.models import Order, OrderQuerySet
 
 User = get_user_model()

@@ -12,7 +12,7 @@ from app import NAMES
 from app.database import NAMES as ORM
 from tests.server import ROOT
 
-PUBLIC = {
+PUBLIC: dict[str, dict[str, tuple[str, ...]]] = {
     "live_graphql": NAMES,
     "live_graphql.database": {f"database.{module}": names for module, names in ORM.items()},
     "live_graphql.testing": {"testing": ("Client", "Results", "ResponseError")},
