@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 from .lazy import lazily
 
 if TYPE_CHECKING:
+    from .authentication.django_sessions import DjangoSessions as DjangoSessions
+    from .authentication.jwt import Claims as Claims
+    from .authentication.jwt import JWTSessions as JWTSessions
     from .changes.feed import Feed as Feed
     from .changes.feed import Watch as Watch
     from .graphql.context import Context as Context
@@ -22,11 +25,14 @@ if TYPE_CHECKING:
     from .viewer import Credentials as Credentials
     from .viewer import InvalidCredentialError as InvalidCredentialError
     from .viewer import Session as Session
+    from .viewer import UnknownViewerError as UnknownViewerError
     from .viewer import Viewer as Viewer
 
 __version__ = "0.2.0"
 
 NAMES = {
+    "authentication.django_sessions": ("DjangoSessions",),
+    "authentication.jwt": ("Claims", "JWTSessions"),
     "changes.feed": ("Feed", "Watch"),
     "graphql.context": ("Context", "Info"),
     "graphql.errors": (
@@ -37,6 +43,13 @@ NAMES = {
         "UnauthenticatedError",
     ),
     "server": ("LiveGraphQL",),
-    "viewer": ("Authenticate", "Credentials", "InvalidCredentialError", "Session", "Viewer"),
+    "viewer": (
+        "Authenticate",
+        "Credentials",
+        "InvalidCredentialError",
+        "Session",
+        "UnknownViewerError",
+        "Viewer",
+    ),
 }
 __getattr__ = lazily(__name__, NAMES)

@@ -16,6 +16,9 @@ from .exceptions import LiveError
 _MAX_COOKIE_CHARACTERS = 16 * 1024
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
+TOKEN_NAMES = frozenset({"authorization", "token"})
+"""What a token may be called in a payload, in any case."""
+
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
@@ -75,7 +78,7 @@ class Credentials:
         InvalidCredentialError for what was meant as one and is none.
         """
         for name, value in self.payload.items():
-            if value is not None and name.lower() in ("authorization", "token"):
+            if value is not None and name.lower() in TOKEN_NAMES:
                 return _bearer(value, is_bare_allowed=name.lower() == "token")
         return _bearer(self.headers.get("authorization", ""))
 
@@ -89,8 +92,17 @@ class InvalidCredentialError(LiveError):
         """To be sent along, such as what makes a browser drop a cookie."""
 
 
+class UnknownViewerError(LiveError):
+    """It cannot be found out at the moment who somebody is; the message is meant for the client.
+
+    The client is told to try again later. Nothing is logged: who raises it knows the reason.
+    """
+
+
 Authenticate: TypeAlias = Callable[[Credentials], Awaitable[Session]]
-"""Says who asks. Raises InvalidCredentialError; who shows nothing is no error, but a viewer, too.
+"""Says who asks. Raises InvalidCredentialError and UnknownViewerError.
+
+Who shows nothing is no error, but a viewer, too.
 
 It is awaited for each request and operation, and again when rows of `VIEWER_MODELS` change that
 concern the viewer. So it must be quick, and answer the same as long as nothing has changed.

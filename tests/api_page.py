@@ -15,6 +15,10 @@ from tests.server import ROOT
 PUBLIC: dict[str, dict[str, tuple[str, ...]]] = {
     "live_graphql": NAMES,
     "live_graphql.database": {f"database.{module}": names for module, names in ORM.items()},
+    "live_graphql.authentication.django_sessions": {
+        "authentication.django_sessions": ("DjangoSessions",)
+    },
+    "live_graphql.authentication.jwt": {"authentication.jwt": ("JWTSessions", "Claims")},
     "live_graphql.testing": {"testing": ("Client", "Results", "ResponseError")},
 }
 HEAD = """\

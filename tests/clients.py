@@ -3,7 +3,7 @@
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -74,23 +74,35 @@ class Socket:
 
 
 @asynccontextmanager
-async def connect(url: str, user: User | None = None) -> AsyncIterator[Socket]:
-    """An acknowledged WebSocket, with the session of `user`."""
+async def connect(
+    url: str,
+    user: User | None = None,
+    payload: Mapping[str, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> AsyncIterator[Socket]:
+    """An acknowledged WebSocket, with the session of `user`; `payload` is of `connection_init`."""
     cookie = await sync_to_async(session_cookie)(user) if user else ""
-    async with connect_as(cookie, url) as socket:
+    async with connect_as(cookie, url, payload, headers) as socket:
         yield socket
 
 
 @asynccontextmanager
-async def connect_as(cookie: str, url: str) -> AsyncIterator[Socket]:
+async def connect_as(
+    cookie: str,
+    url: str,
+    payload: Mapping[str, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> AsyncIterator[Socket]:
     """The same with a `Cookie` header, if it is not empty."""
     async with websockets.connect(
         url,
         subprotocols=[websockets.Subprotocol("graphql-transport-ws")],
-        additional_headers={"Cookie": cookie} if cookie else {},
+        additional_headers={**({"Cookie": cookie} if cookie else {}), **(headers or {})},
     ) as connection:
         socket = Socket(connection)
-        await socket.send(type="connection_init")
+        await socket.send(
+            type="connection_init", **({} if payload is None else {"payload": payload})
+        )
         assert (await socket.receive())["type"] == "connection_ack"
         yield socket
 

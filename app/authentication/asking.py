@@ -6,14 +6,15 @@ from typing import Any
 from django.db import Error as DatabaseError
 
 from ..database.fairness import CONSUMER, SYSTEM
-from ..exceptions import LiveError
-from ..viewer import Authenticate, Credentials, InvalidCredentialError, Session
+from ..viewer import (
+    Authenticate,
+    Credentials,
+    InvalidCredentialError,
+    Session,
+    UnknownViewerError,
+)
 
 logger = logging.getLogger(__name__)
-
-
-class UnknownViewerError(LiveError):
-    """It cannot be found out at the moment who somebody is."""
 
 
 class Authentication:
@@ -30,7 +31,7 @@ class Authentication:
         token = CONSUMER.set(SYSTEM)
         try:
             return _checked(await self._authenticate(credentials))
-        except InvalidCredentialError:
+        except (InvalidCredentialError, UnknownViewerError):
             raise
         except DatabaseError as error:
             logger.error("A viewer could not be loaded: %s", str(error).strip())  # noqa: TRY400

@@ -9,14 +9,13 @@ from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket as StarletteWebSocket
 
-from ..authentication.asking import UnknownViewerError
 from ..database.fairness import CONSUMER
 from ..graphql.budgets import consumer_of
 from ..graphql.engine import Engine
 from ..graphql.errors import TooManyConnectionsError
 from ..graphql.limits import Limits
 from ..origin import is_origin_allowed
-from ..viewer import Credentials, InvalidCredentialError
+from ..viewer import Credentials, InvalidCredentialError, UnknownViewerError
 from .clients import Clients
 from .connection import Close, Connection
 from .denial import deny

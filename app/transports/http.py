@@ -15,7 +15,6 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from ..authentication.asking import UnknownViewerError
 from ..database.fairness import CONSUMER
 from ..exceptions import LiveError
 from ..graphql.budgets import consumer_of
@@ -33,7 +32,7 @@ from ..graphql.limits import Limits
 from ..graphql.preparation import Operation
 from ..graphql.request import GraphQLRequest, RequestError, decode, encode
 from ..origin import is_host_allowed
-from ..viewer import CHALLENGE, Credentials, InvalidCredentialError, Session
+from ..viewer import CHALLENGE, Credentials, InvalidCredentialError, Session, UnknownViewerError
 from .clients import Clients
 from .connection import CLOSE_TIMEOUT_SECONDS, Connection, server_transport
 from .media_types import EVENT_STREAM, GRAPHQL_JSON, HTML, JSON, preferred_media_type

@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from ..authentication.asking import UnknownViewerError
 from ..database.fairness import CONSUMER
 from ..graphql.budgets import Budgets, consumer_of
 from ..graphql.errors import TooManyConnectionsError
-from ..viewer import InvalidCredentialError, Session
+from ..viewer import TOKEN_NAMES, InvalidCredentialError, Session, UnknownViewerError
 from .clients import Clients
 from .connection import CHANGED, CloseError, Connection, is_same
 
@@ -48,8 +47,7 @@ class Identity:
         """Take the payload of a ping: a newer token, say. Raise CloseError if it is of another."""
         connection = self._connection
         session, before = connection.session, connection.credentials.payload
-        # Only what it renews, so that what is kept does not grow.
-        new = {**before, **{k: v for k, v in payload.items() if not before or k in before}}
+        new = _renewed(before, payload)
         if new != before and not is_same(session, await self._identify(new)):
             raise CloseError(CHANGED.code, CHANGED.reason)
 
@@ -79,3 +77,16 @@ class Identity:
         account.connections += 1
         connection.account = account
         CONSUMER.set(account.consumer)
+
+
+def _renewed(before: Mapping[str, Any], payload: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what came before, with what is newer of it, names in any case; a token always is.
+
+    If nothing came before, all counts. Nothing else does, so that what is kept does not grow.
+    """
+    known = {name.lower() for name in before} | TOKEN_NAMES
+    newer = {k: v for k, v in payload.items() if not before or k.lower() in known}
+    names = {name.lower() for name in newer}
+    if names & TOKEN_NAMES:
+        names |= TOKEN_NAMES
+    return {**{k: v for k, v in before.items() if k.lower() not in names}, **newer}

@@ -6,7 +6,7 @@ from typing import Final
 
 from graphql import OperationType
 
-from ..authentication.asking import Authentication, UnknownViewerError
+from ..authentication.asking import Authentication
 from ..graphql.engine import Engine
 from ..graphql.errors import (
     ClientError,
@@ -21,7 +21,7 @@ from ..graphql.preparation import Operation
 from ..graphql.request import GraphQLRequest, encode
 from ..graphql.response import error_response
 from ..live import SharedOperation
-from ..viewer import InvalidCredentialError
+from ..viewer import InvalidCredentialError, UnknownViewerError
 from .connection import Connection
 from .outbox import Newest, Outbox
 from .subprotocols import Subprotocol

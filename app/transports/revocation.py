@@ -26,6 +26,7 @@ LATE_SECONDS = 6.0
 PAUSE_FACTOR = 20
 """A review of many is followed by a pause of this many times the time that it took."""
 MAX_PAUSE_SECONDS = 5.0
+RETRY_SECONDS = 1.0
 MAX_CONNECTIONS_AT_ONCE = 100
 
 
@@ -120,21 +121,41 @@ class Revocation:
                 late.append((loop.time() + LATE_SECONDS, fresh))
             started_at = loop.time()
             try:
-                await self._review(concerned)
+                if again := await self._review(concerned):
+                    self.concerned.update(again)
+                    self._is_due.set()
+                    await asyncio.sleep(RETRY_SECONDS)
             except Exception as error:
                 logger.warning("Viewers could not be reviewed, trying again: %s", error)
                 self.concerned.update(concerned)
                 self._is_due.set()
-                await asyncio.sleep(1)
+                await asyncio.sleep(RETRY_SECONDS)
             if concerned.everybody:
                 pause = PAUSE_FACTOR * (loop.time() - started_at)
                 await asyncio.sleep(min(MAX_PAUSE_SECONDS, pause))
 
-    async def _review(self, concerned: Concerned) -> None:
+    async def _review(self, concerned: Concerned) -> Concerned:
+        """Review them. Return those of whom it could not be found out who they are.
+
+        Raise what was wrong if that is so of all who are looked at together.
+        """
         connections = _in_order(await self._connections(concerned))
+        failed: list[tuple[Connection, BaseException]] = []
         for start in range(0, len(connections), MAX_CONNECTIONS_AT_ONCE):
             some = connections[start : start + MAX_CONNECTIONS_AT_ONCE]
-            await asyncio.gather(*map(self._look_at, some))
+            results = await asyncio.gather(*map(self._look_at, some), return_exceptions=True)
+            errors = [(c, e) for c, e in zip(some, results, strict=True) if e is not None]
+            if len(errors) == len(some):
+                raise errors[0][1]
+            failed += errors
+        if failed:
+            message = "%d viewers could not be reviewed, trying again: %s"
+            logger.warning(message, len(failed), failed[0][1])
+        again = Concerned()
+        for connection, _ in failed:
+            session = connection.session
+            again.add(*(("session", session.key) if session.key else ("user", str(session.user))))
+        return again
 
     async def _look_at(self, connection: Connection) -> None:
         """Close the connection if it is not of the same viewer any more."""

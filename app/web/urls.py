@@ -6,8 +6,9 @@ from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth.views import LoginView, LogoutView
 from django.http import HttpResponse
-from django.urls import path
+from django.urls import include, path
 
+from . import tokens
 from .pages import leading_to
 
 
@@ -43,4 +44,5 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("login/", SignIn.as_view(), name="login"),
     path("logout/", LogoutView.as_view(), name="logout"),
+    path("token/", include(tokens)),
 ]

@@ -64,6 +64,12 @@ class Script:
         assert line, f"The script has ended with {await self.end()}."
         return json.loads(line)
 
+    async def tell(self, value: Any) -> None:
+        """Give the script a line of JSON."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(value).encode() + b"\n")
+        await self._process.stdin.drain()
+
     async def end(self) -> tuple[int, str]:
         """Wait until the script has ended by itself: its exit code, and what it complained of."""
         assert self._process.stderr is not None
@@ -81,6 +87,7 @@ async def script(name: str, *arguments: str) -> AsyncIterator[Script]:
         *arguments,
         cwd=FOLDER,
         env=_environment(),
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )

@@ -8,6 +8,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import Group, Permission, User
 from django.contrib.sessions.models import Session as SessionRow
+from starlette.datastructures import Headers
 
 from app.authentication import django_sessions as module
 from app.authentication.asking import Authentication
@@ -19,7 +20,7 @@ from app.transports import revocation as revocation_module
 from app.transports.clients import Clients
 from app.transports.connection import CHANGED, Close
 from app.transports.revocation import Concerned, Revocation
-from app.viewer import Session
+from app.viewer import Credentials, InvalidCredentialError, Session, UnknownViewerError
 from tests.clients import PATIENCE_SECONDS, load_session, session_cookie
 from tests.transports.strangers import connection_of
 
@@ -177,6 +178,37 @@ async def test_nobody_waits_for_a_viewer_with_many_sessions(
     hers = {_key(client) for client in many.values()}
     first = list(dict.fromkeys(reviewed))[: len(clients) + 1]
     assert len(hers.intersection(first)) == 1
+
+
+async def test_nobody_waits_for_a_viewer_who_cannot_be_found_out(
+    reviewed: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    gone = set(range(200, 300))
+
+    async def authenticate(credentials: Credentials) -> Session:
+        number = int(credentials.address)
+        reviewed.append(credentials.address)
+        if number == 7:
+            raise UnknownViewerError("Somebody else is asked who that is.")
+        if number in gone:
+            raise InvalidCredentialError("Gone.")
+        return Session(number, number)
+
+    clients = Clients(1000, Authentication(authenticate))
+    found = [Client(Session(number, number)) for number in range(300)]
+    for number, each in enumerate(found):
+        each.connection.credentials = Credentials(Headers(), str(number))
+        clients.add(each)
+    feed = Feed(backend_for("default"))
+    async with Revocation(feed, clients) as revocation:
+        revocation.observe(None)
+        await _until(lambda: reviewed.count("7") >= 3)
+        assert {number for number, each in enumerate(found) if each.closed} == gone
+        gone.add(8)
+        revocation.observe([Change("auth_user", ("id",), ("8",))])
+        await _until(lambda: found[8].closed is CHANGED)
+    assert found[7].closed is None
+    assert "1 viewers could not be reviewed" in caplog.text
 
 
 def test_rows_tell_whose_rights_they_are() -> None:

@@ -1,0 +1,1 @@
+"""Who asks: tokens of others, and what becomes of open connections."""
