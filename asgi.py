@@ -27,7 +27,11 @@ from app.web.pages import PLAYGROUND
 from orders.board import BOARD
 from orders.schema import schema
 
-server = LiveGraphQL(schema, threads=settings.DATABASE_POOL_SIZE)
+try:
+    server = LiveGraphQL(schema, threads=settings.DATABASE_POOL_SIZE)
+except ImproperlyConfigured as error:  # of the trusted documents, which the schema must have
+    print(f"The server cannot start: {error}", file=sys.stderr)
+    sys.exit(3)
 pages = [page for page in (BOARD, PLAYGROUND) if getattr(settings, page.name.upper())]
 others = Starlette(
     routes=[

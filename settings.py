@@ -220,6 +220,10 @@ BOARD = env.bool("BOARD", DEBUG)
 PLAYGROUND = env.bool("PLAYGROUND", DEBUG)
 # The playground asks for the schema; what else does, has a copy of it.
 GRAPHQL_INTROSPECTION = env.bool("GRAPHQL_INTROSPECTION", PLAYGROUND)
+# A file with all documents that clients may ask for; empty: they may ask for any.
+GRAPHQL_TRUSTED_DOCUMENTS = env.str("GRAPHQL_TRUSTED_DOCUMENTS", "")
+if GRAPHQL_TRUSTED_DOCUMENTS:
+    GRAPHQL_TRUSTED_DOCUMENTS = str(BASE_DIR / GRAPHQL_TRUSTED_DOCUMENTS)
 PAGES_DIR = BASE_DIR / "frontend" / "dist"
 ICON = BASE_DIR / "frontend" / "src" / "icon.svg"
 

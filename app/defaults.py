@@ -20,6 +20,8 @@ ACCESS: Final[dict[str, Any]] = {
     "GRAPHQL_ALLOWED_ORIGINS": [],
     # Whether clients may ask what the schema is. None: as DEBUG.
     "GRAPHQL_INTROSPECTION": None,
+    # The path of a file with all documents that clients may ask for; empty: they may ask for any.
+    "GRAPHQL_TRUSTED_DOCUMENTS": "",
 }
 LIMITS: Final[dict[str, int | float]] = {
     "GRAPHQL_MAX_MESSAGE_BYTES": 256 * 1024,

@@ -140,7 +140,7 @@ def test_value_that_makes_no_sense_is_refused(name: str, value: str, complaint: 
 
 
 def test_every_limit_has_a_default_that_the_environment_can_change() -> None:
-    names = {f"GRAPHQL_{each.name.upper()}" for each in fields(Limits) if each.type is not bool}
+    names = {f"GRAPHQL_{each.name.upper()}" for each in fields(Limits) if each.type in (int, float)}
     assert names == {name for name in LIMITS if name.startswith("GRAPHQL_")}
     shown = settings_with(Path(os.devnull), **dict.fromkeys(LIMITS, "1"))
     for name in LIMITS:
@@ -163,3 +163,18 @@ def test_origins_must_be_named(origins: str) -> None:
     assert failed.returncode == 3
     assert "Traceback" not in failed.stderr
     assert "CORS_ALLOWED_ORIGINS must list origins" in failed.stderr
+
+
+def test_trusted_documents_that_are_not_valid_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "trusted.json"
+    for content, complaint in (
+        (None, "cannot be read: No such file or directory."),
+        ('{"first": "{ nothing }"}', "has the document 'first', which is not valid here: "),
+    ):
+        if content is not None:
+            path.write_text(content)
+        failed = start(SECRET_KEY="x", GRAPHQL_TRUSTED_DOCUMENTS=str(path))
+        assert failed.returncode == 3
+        [line] = failed.stderr.splitlines()
+        assert line.startswith("The server cannot start: GRAPHQL_TRUSTED_DOCUMENTS: ")
+        assert f"{path} {complaint}" in line

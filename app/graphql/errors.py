@@ -52,6 +52,28 @@ class UnavailableError(ClientError):
     code = "SERVICE_UNAVAILABLE"
 
 
+class PersistedQueryNotFoundError(ClientError):
+    """A hash names no document that is remembered; clients send the text then."""
+
+    code = "PERSISTED_QUERY_NOT_FOUND"
+
+    def __init__(self) -> None:
+        # Some clients look for these words instead of the code.
+        super().__init__("PersistedQueryNotFound")
+
+
+class PersistedQueryNotSupportedError(ClientError):
+    """An id names a document, but there are no trusted documents."""
+
+    code = "PERSISTED_QUERY_NOT_SUPPORTED"
+
+
+class NotInSafelistError(ClientError):
+    """The document is none of the trusted documents."""
+
+    code = "QUERY_NOT_IN_SAFELIST"
+
+
 class LimitError(ClientError):
     """A limit has refused something; the message says which, and how to go on."""
 

@@ -33,6 +33,8 @@ class Limits:
     max_cached_documents: int
     introspection: bool
     """Whether clients may ask what the schema is."""
+    trusted_documents: str
+    """The path of the file that has all documents that may be asked for; empty: any may be."""
     max_connections: int
     """WebSockets and event streams open in one process."""
     max_connections_per_viewer: int

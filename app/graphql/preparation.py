@@ -1,8 +1,10 @@
 """Make an operation of a request: parse, validate, choose, and measure what it may cost."""
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final, TypeVar
 
 from graphql import (
@@ -16,13 +18,26 @@ from graphql import (
 
 from ..turns import Steps, Turns
 from .cost import Size, result_size
-from .documents import Documents
-from .errors import BadUserInputError, InvalidDocumentError, TooLargeError
+from .documents import Document, Documents, persisted_hash
+from .errors import (
+    BadUserInputError,
+    InvalidDocumentError,
+    PersistedQueryNotFoundError,
+    PersistedQueryNotSupportedError,
+    TooLargeError,
+)
 from .lengths import ListLengths
 from .limits import Limits
 from .request import GraphQLRequest
+from .trusted import TrustedDocuments
 
 T = TypeVar("T")
+
+SHA256 = re.compile("[0-9a-f]{64}")
+NO_TRUSTED_DOCUMENTS = (
+    'This server has no trusted documents that an id could name: send the document as "query", or '
+    "name it by its hash in extensions.persistedQuery."
+)
 
 EXPENSIVE_FIELDS = 500
 """A result of so many fields keeps the event loop from all others for some milliseconds."""
@@ -59,6 +74,12 @@ class Preparation:
         self, schema: GraphQLSchema, limits: Limits, turns: Turns, refused: Counter[str]
     ) -> None:
         self.documents: Final = Documents(schema, limits)
+        self.trusted: Final = (
+            TrustedDocuments.read(Path(limits.trusted_documents), schema, limits)
+            if limits.trusted_documents
+            else None
+        )
+        """The only documents that may be asked for, if there are any."""
         self.steps: Final = Steps()
         """Taken one at a time, by consumers in turn, to read what they send."""
         self._schema = schema
@@ -69,9 +90,7 @@ class Preparation:
 
     async def prepare(self, request: GraphQLRequest) -> Operation:
         """Parse, validate and choose the operation. Raises InvalidDocumentError."""
-        document = self.documents.find(request.query)
-        if document is None:
-            document = await self._in_turn(lambda: self.documents.get(request.query))
+        document = await self._document(request)
         operation = get_operation_ast(document.node, request.operation_name)
         if operation is None:
             raise InvalidDocumentError([_unknown_operation(document.node, request.operation_name)])
@@ -86,7 +105,7 @@ class Preparation:
         if operation.operation is OperationType.SUBSCRIPTION and not key:
             key = await self._in_turn(lambda: document.key(operation))
         return Operation(
-            replace(request, variables=variables),
+            replace(request, variables=variables, persisted_query=None),
             document.node,
             operation.operation,
             first.value if first else "",
@@ -94,6 +113,25 @@ class Preparation:
             size.cost,
             size.fields > EXPENSIVE_FIELDS or size.bytes > EXPENSIVE_BYTES,
         )
+
+    async def _document(self, request: GraphQLRequest) -> Document:
+        if self.trusted is not None:
+            return self.trusted.find(request)
+        text, hash_ = request.query, persisted_hash(request)
+        if request.document_id is not None:
+            raise InvalidDocumentError([PersistedQueryNotSupportedError(NO_TRUSTED_DOCUMENTS)])
+        if hash_ is not None and not SHA256.fullmatch(hash_):
+            message = '"sha256Hash" must be a SHA-256 of 64 digits, which are 0 to 9 and a to f.'
+            raise InvalidDocumentError([BadUserInputError(message)])
+        if text is not None:
+            document = self.documents.find(text, hash_)
+            if document is None:
+                document = await self._in_turn(lambda: self.documents.get(text, hash_))
+            return document
+        document = self.documents.find_by_hash(hash_ or "")
+        if document is None:
+            raise InvalidDocumentError([PersistedQueryNotFoundError()])
+        return document
 
     async def _in_turn(self, work: Callable[[], T]) -> T:
         turn = await self._turns.begin_document()

@@ -12,6 +12,14 @@ from ..exceptions import LiveError
 MAX_JSON_DEPTH = 64
 # Each takes up to fifty times the memory of its two brackets.
 MAX_JSON_PARTS = 5000
+NO_DOCUMENT = (
+    'A request has a GraphQL document in "query", or names one by "documentId" or '
+    '"extensions.persistedQuery", but none of these came.'
+)
+BATCHING = (
+    "Batching is not supported: send each operation in a request of its own (with Apollo, by "
+    "HttpLink instead of BatchHttpLink), or over a WebSocket."
+)
 _TEXT = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
 _BRACKET = re.compile(r"[\[\]{}]")
 
@@ -19,12 +27,21 @@ _BRACKET = re.compile(r"[\[\]{}]")
 class RequestError(LiveError):
     """The request is not one of GraphQL; the message says what was expected and what came."""
 
+    def __init__(self, message: str, code: str = "BAD_REQUEST") -> None:
+        super().__init__(message)
+        self.code = code
+
 
 @dataclass(frozen=True, slots=True)
 class GraphQLRequest:
     """The parameters of GraphQL over HTTP (https://graphql.github.io/graphql-over-http/draft/)."""
 
-    query: str
+    query: str | None
+    """None if the document is only named."""
+    document_id: str | None
+    """Of a trusted document: `documentId`, or `doc_id` as Relay has it."""
+    persisted_query: dict[str, Any] | None
+    """`extensions.persistedQuery`, as it came."""
     operation_name: str | None
     variables: dict[str, Any]
     size: int
@@ -33,21 +50,24 @@ class GraphQLRequest:
     @classmethod
     def from_json(cls, value: object, size: int) -> Self:
         """Check a decoded request. Raises RequestError."""
+        if isinstance(value, list):
+            raise RequestError(BATCHING, "BATCHING_NOT_SUPPORTED")
         if not isinstance(value, dict):
             raise RequestError(f"A request is a JSON object, but {_kind(value)} came.")
-        query = value.get("query")
-        if not isinstance(query, str):
-            raise RequestError(f'"query" must be a GraphQL document, but {_kind(query)} came.')
-        operation_name = value.get("operationName")
-        if not isinstance(operation_name, str | None):
-            raise RequestError(f'"operationName" must be text, but {_kind(operation_name)} came.')
-        variables = value.get("variables")
-        if not isinstance(variables, dict | None):
-            raise RequestError(f'"variables" must be an object, but {_kind(variables)} came.')
-        extensions = value.get("extensions")
-        if not isinstance(extensions, dict | None):
-            raise RequestError(f'"extensions" must be an object, but {_kind(extensions)} came.')
-        return cls(query, operation_name or None, variables or {}, size)
+        query = _text(value, "query")
+        document_id = _text(value, "documentId") or _text(value, "doc_id")
+        operation_name = _text(value, "operationName")
+        variables = _object(value, "variables")
+        extensions = _object(value, "extensions") or {}
+        persisted_query = _object(extensions, "persistedQuery")
+        if document_id is None and persisted_query is None:
+            if query is None:
+                raise RequestError(NO_DOCUMENT)
+        else:
+            query = query or None  # graphql-ws insists on sending text.
+        return cls(
+            query, document_id, persisted_query, operation_name or None, variables or {}, size
+        )
 
 
 def decode(text: str | bytes) -> Any:
@@ -66,6 +86,20 @@ def decode(text: str | bytes) -> Any:
 def encode(value: object) -> str:
     """Write JSON in ASCII: whatever a client sent can be sent back, lone surrogates included."""
     return json.dumps(value, separators=(",", ":"))
+
+
+def _text(value: dict[str, Any], name: str) -> str | None:
+    text = value.get(name)
+    if not isinstance(text, str | None):
+        raise RequestError(f'"{name}" must be text, but {_kind(text)} came.')
+    return text
+
+
+def _object(value: dict[str, Any], name: str) -> dict[str, Any] | None:
+    child = value.get(name)
+    if not isinstance(child, dict | None):
+        raise RequestError(f'"{name}" must be an object, but {_kind(child)} came.')
+    return child
 
 
 def _refuse(text: str) -> NoReturn:

@@ -16,7 +16,6 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from ..database.fairness import CONSUMER
-from ..exceptions import LiveError
 from ..graphql.budgets import consumer_of
 from ..graphql.engine import Engine
 from ..graphql.errors import (
@@ -30,30 +29,22 @@ from ..graphql.errors import (
 )
 from ..graphql.limits import Limits
 from ..graphql.preparation import Operation
-from ..graphql.request import GraphQLRequest, RequestError, decode, encode
+from ..graphql.request import GraphQLRequest, RequestError, decode
 from ..origin import is_host_allowed
 from ..viewer import CHALLENGE, Credentials, InvalidCredentialError, Session, UnknownViewerError
 from .clients import Clients
 from .connection import CLOSE_TIMEOUT_SECONDS, Connection, server_transport
+from .http_errors import OTHER_METHODS, UPLOADS, HTTPError
 from .media_types import EVENT_STREAM, GRAPHQL_JSON, HTML, JSON, preferred_media_type
 from .sse import EventStream, single_event, until_disconnected
 
 logger = logging.getLogger(__name__)
 
+DOCUMENT_PARAMETERS = {"query", "documentId", "doc_id", "extensions"}
+"""Without any of these, the address is opened by a browser."""
+
 PART_BYTES = 64 * 1024
 """A server waits until the client has read one part before it takes the next."""
-
-
-class HTTPError(LiveError):
-    """A request that is refused before GraphQL looks at it."""
-
-    def __init__(
-        self, status: int, message: str, headers: dict[str, str] | None = None, code: str = ""
-    ) -> None:
-        super().__init__(message)
-        self.code = code
-        self.status = status
-        self.headers = headers or {}
 
 
 class HTTPHandler(GraphQLHTTPHandler):
@@ -89,9 +80,7 @@ class HTTPHandler(GraphQLHTTPHandler):
                 # The server's patience is over; uvicorn would log a traceback.
                 answer = Response("The server stops.", 503, {"Connection": "close"})
             except HTTPError as error:
-                extensions = {"extensions": {"code": error.code}} if error.code else {}
-                body = encode({"errors": [{"message": str(error), **extensions}]})
-                answer = Response(body, error.status, error.headers, JSON)
+                answer = Response(error.body(), error.status, error.headers, JSON)
             except TooManyOperationsError as error:
                 body = f'{{"errors":{describe(error)}}}'
                 answer = Response(body, 429, {"Retry-After": "1"}, JSON)
@@ -105,7 +94,7 @@ class HTTPHandler(GraphQLHTTPHandler):
         self, request: Request, receive: Receive, send: Send, running: ExitStack
     ) -> Response | None:
         if request.method not in ("GET", "POST", "HEAD"):
-            raise HTTPError(405, "Use GET or POST.", {"Allow": "GET, POST"})
+            raise HTTPError(405, OTHER_METHODS, {"Allow": "GET, POST"})
         if not is_host_allowed(request.headers):
             raise HTTPError(400, "This host is not served here: it is not in ALLOWED_HOSTS.")
         media_type = _preferred_media_type(request)
@@ -172,16 +161,12 @@ class HTTPHandler(GraphQLHTTPHandler):
                     raise HTTPError(414, f"The query string may have {limit} bytes at most.")
                 async with self._engine.preparation.steps.one():
                     return _from_query_string(request)
-            content_type = request.headers.get("content-type", "").lower().replace(" ", "")
-            if content_type not in (JSON, f"{JSON};charset=utf-8", f'{JSON};charset="utf-8"'):
-                # Forms, which a foreign page can send with cookies, are refused here.
-                came = content_type or "none"
-                raise HTTPError(415, f"The content type must be {JSON} in UTF-8, but {came} came.")
+            _check_content_type(request)
             body = await _body(request, limit)
             async with self._engine.preparation.steps.one():
                 return GraphQLRequest.from_json(decode(body), len(body))
         except RequestError as error:
-            raise HTTPError(400, str(error)) from None
+            raise HTTPError(400, str(error), code=error.code) from None
 
     async def _prepare(self, request: GraphQLRequest, method: str, media_type: str) -> Operation:
         operation = await self._engine.preparation.prepare(request)
@@ -231,7 +216,7 @@ class HTTPHandler(GraphQLHTTPHandler):
 
 def _preferred_media_type(request: Request) -> str:
     offered = [JSON, GRAPHQL_JSON, EVENT_STREAM]
-    if request.method != "POST" and "query" not in request.query_params:
+    if request.method != "POST" and DOCUMENT_PARAMETERS.isdisjoint(request.query_params):
         offered.append(HTML)
     try:
         chosen = preferred_media_type(request.headers.get("accept", ""), offered)
@@ -240,6 +225,16 @@ def _preferred_media_type(request: Request) -> str:
     if chosen is None:
         raise HTTPError(406, f"Accept one of: {', '.join(offered[:3])}.")
     return chosen
+
+
+def _check_content_type(request: Request) -> None:
+    """Raise HTTPError for forms, which a foreign page can send with cookies, and all but JSON."""
+    content_type = request.headers.get("content-type", "").lower().replace(" ", "")
+    if content_type.startswith("multipart/form-data"):
+        raise HTTPError(415, UPLOADS, code="UPLOADS_NOT_SUPPORTED")
+    if content_type not in (JSON, f"{JSON};charset=utf-8", f'{JSON};charset="utf-8"'):
+        came = content_type or "none"
+        raise HTTPError(415, f"The content type must be {JSON} in UTF-8, but {came} came.")
 
 
 def _from_query_string(request: Request) -> GraphQLRequest:

@@ -217,6 +217,7 @@ async def test_connections_are_counted_by_viewer(
         assert refusal.status_code == 429
         assert refusal.headers["Retry-After"] == "5"
         assert "You have 3 connections" in refusal.text
+        assert refusal.json()["errors"][0]["extensions"] == {"code": "TOO_MANY_CONNECTIONS"}
         with pytest.raises(websockets.InvalidStatus):
             await stack.enter_async_context(connect(server.websocket, eve))
         async with connect(server.websocket, bob):

@@ -37,6 +37,12 @@ async def request(server: Server, method: str, **options: Any) -> httpx.Response
         return await client.request(method, server.http, headers=headers, **options)
 
 
+def code(answer: httpx.Response) -> str:
+    """The `extensions.code` of the answer's one error."""
+    [error] = answer.json()["errors"]
+    return str(error["extensions"]["code"])
+
+
 @pytest.mark.parametrize(
     ("accept", "answered"),
     [
@@ -84,6 +90,7 @@ async def test_nothing_acceptable_is_406(accept: str, server: Server) -> None:
     answer = await request(server, "POST", content=QUERY, headers={"accept": accept})
     assert answer.status_code == 406
     assert GRAPHQL_JSON in answer.json()["errors"][0]["message"]
+    assert code(answer) == "NOT_ACCEPTABLE"
 
 
 @pytest.mark.parametrize(
@@ -109,6 +116,8 @@ async def test_what_a_foreign_page_could_send_is_415(content_type: str, server: 
     answer = await request(server, "POST", content=QUERY, headers=headers)
     assert answer.status_code == 415
     assert "application/json" in answer.json()["errors"][0]["message"]
+    is_upload = content_type.startswith("multipart/")
+    assert code(answer) == ("UPLOADS_NOT_SUPPORTED" if is_upload else "UNSUPPORTED_MEDIA_TYPE")
 
 
 @pytest.mark.parametrize(
@@ -137,6 +146,10 @@ async def test_json_in_utf8_is_read(content_type: str, server: Server) -> None:
         b'{"query":"{ __typename }","variables":"{}"}',
         b'{"query":"{ __typename }","operationName":1}',
         b'{"query":"{ __typename }","extensions":[]}',
+        b'{"extensions":{"persistedQuery":[]}}',
+        b'{"extensions":{}}',
+        b'{"documentId":1}',
+        b'{"doc_id":{}}',
         b'{"query":"{ __typename }","variables":{"a":NaN}}',
         b'{"query":"{ __typename }","variables":{"a":1e999}}',
         b'{"query":"{ __typename }","variables":{"a":' + b"9" * 5000 + b"}}",
@@ -155,12 +168,17 @@ async def test_malformed_request_is_400(body: bytes, server: Server) -> None:
         answer = await request(server, "POST", content=body, headers={"accept": accept})
         assert answer.status_code == 400
         assert len(answer.json()["errors"]) == 1
+        is_batch = body.startswith(b"[")
+        assert code(answer) == ("BATCHING_NOT_SUPPORTED" if is_batch else "BAD_REQUEST")
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"])
 async def test_other_methods_are_405(method: str, server: Server) -> None:
     answer = await request(server, method)
     assert (answer.status_code, answer.headers["allow"]) == (405, "GET, POST")
+    assert code(answer) == "METHOD_NOT_ALLOWED"
+    # What graphql-sse needs to hear, which reserves a stream by PUT.
+    assert "singleConnection: false" in answer.json()["errors"][0]["message"]
 
 
 async def test_mutation_by_get_is_405_and_does_nothing(
@@ -171,6 +189,7 @@ async def test_mutation_by_get_is_405_and_does_nothing(
     for accept in (JSON, GRAPHQL_JSON, EVENT_STREAM):
         answer = await request(server, "GET", params={"query": query}, headers={"accept": accept})
         assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+        assert code(answer) == "METHOD_NOT_ALLOWED"
     assert not await Item.objects.aexists()
 
 
@@ -205,12 +224,13 @@ async def test_query_by_get_has_variables_in_json(server: Server) -> None:
     ],
 )
 async def test_malformed_query_string_is_400(params: dict[str, str], server: Server) -> None:
-    assert (await request(server, "GET", params=params)).status_code == 400
+    answer = await request(server, "GET", params=params)
+    assert (answer.status_code, code(answer)) == (400, "BAD_REQUEST")
 
 
 async def test_body_too_big_is_413(server: Server) -> None:
     answer = await request(server, "POST", content=QUERY + " " * 262_144)
-    assert answer.status_code == 413
+    assert (answer.status_code, code(answer)) == (413, "CONTENT_TOO_LARGE")
 
 
 async def test_body_without_an_end_is_413_and_read_no_further(server: Server) -> None:
@@ -241,7 +261,7 @@ async def test_body_of_the_greatest_size_is_read(server: Server) -> None:
 async def test_query_string_too_long_is_414(start_server: Any) -> None:
     server = start_server(GRAPHQL_MAX_MESSAGE_BYTES="1000")
     answer = await request(server, "GET", params={"query": "{ __typename }", "x": "x" * 1000})
-    assert answer.status_code == 414
+    assert (answer.status_code, code(answer)) == (414, "URI_TOO_LONG")
 
 
 @pytest.mark.parametrize("host", ["evil.example", "", "a b", "[::1", "localhost@evil", "\u00e9"])
