@@ -9,7 +9,7 @@ EXAMPLE := frontend/examples/apollo
 UPGRADE ?= --upgrade
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header $(UPGRADE)
 
-.PHONY: help run pages test test-sqlite test-postgresql test-browser screenshot bench bench-report check check-project check-pages format lock api wheel clean
+.PHONY: help run pages test test-sqlite test-postgresql test-browser screenshot bench bench-report bench-adoption check check-project check-pages format lock api wheel clean
 
 help: ## List the commands
 	@grep -E '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 30
@@ -36,6 +36,9 @@ bench: $(BIN)/.installed-bench ## Compare with other ways, in 25 minutes (QUICK=
 
 bench-report: $(BIN)/.installed-bench ## Write the report of the last comparison anew
 	@$(BIN)/python -m benchmarks report
+
+bench-adoption: $(BIN)/.installed-bench ## Compare what a team writes with Strawberry-Django and Channels, in four minutes; needs redis-server (QUICK=1: in one)
+	@$(BIN)/python -m benchmarks.adoption $(if $(QUICK),--quick)
 
 check: $(BIN)/.installed-dev ## Everything that needs no running program: format, lint, types, layers
 	$(BIN)/ruff format --check .

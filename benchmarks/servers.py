@@ -37,7 +37,7 @@ class Server:
         settings: Mapping[str, str] | None = None,
         limits: Mapping[str, str] = RAISED_LIMITS,
     ) -> None:
-        self.port = _free_port()
+        self.port = free_port()
         self._arm = arm
         self._log = log
         self._environment = os.environ | {
@@ -83,7 +83,7 @@ class Server:
                 stderr=log,
             )
         deadline = time.monotonic() + START_SECONDS
-        while not _is_listening(self.port):
+        while not is_listening(self.port):
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self._process.kill()
                 raise RuntimeError(f"{self._arm.name} did not start:\n{self._log.read_text()}")
@@ -102,13 +102,15 @@ class Server:
             self._process.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nobody listens on at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
 
 
-def _is_listening(port: int) -> bool:
+def is_listening(port: int) -> bool:
+    """Whether somebody does."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks import attacks, conclusions, orm, report, tables, targets
+from benchmarks.adoption import report as adoption
+from benchmarks.adoption.arms import ARMS, Arm
+from benchmarks.adoption.lines import count
 from benchmarks.attacks import ATTACKS
 from benchmarks.queries import VIEWER_QUERIES
 from benchmarks.results import FILE, Record, Results, Situation
@@ -196,3 +199,37 @@ def test_orm_arm_that_loads_other_columns_is_refused() -> None:
         orm.require_columns("ours", [query], columns | {'"auth_user"."email"'})
     with pytest.raises(RuntimeError, match="has read no order"):
         orm.require_columns("ours", [b"BEGIN"], columns)
+
+
+def test_comparison_in_the_readme_is_what_was_counted() -> None:
+    """Nobody has edited it."""
+    document = adoption.README.read_text()
+    assert adoption.text(adoption.read()) in document, "Run `make bench-adoption`."
+    assert document == adoption.filled(document, adoption.read())
+
+
+@pytest.mark.parametrize("arm", ARMS, ids=lambda arm: arm.name)
+def test_lines_to_write_are_those_of_the_files(arm: Arm) -> None:
+    """What was counted is what is there."""
+    counted = adoption.read()["arms"][arm.name]["lines"]
+    assert counted == arm.lines(), "Run `python -m benchmarks.adoption report`."
+
+
+def test_lines_without_code_are_not_counted(tmp_path: Path) -> None:
+    """Blank lines, comments, docstrings, and what is imported from the existing settings."""
+    python, schema = tmp_path / "some.py", tmp_path / "some.graphql"
+    python.write_text(
+        '"""Two\nlines."""\n\n# Why.\nfrom benchmarks.adoption.settings import DEBUG\n\n'
+        'NAMES = [  # of whom\n    "one",\n    """two\n    lines""",\n]\n\n\n'
+        'def name() -> str:\n    """Return it."""\n    return NAMES[DEBUG]\n'
+    )
+    schema.write_text(
+        '"What is asked."\ntype Query {\n  # Of whom?\n  "It."\n  name: String\n\n}\n'
+    )
+    assert (count(python), count(schema)) == (7, 3)
+
+
+def test_current_rows_come_first_everywhere() -> None:
+    """As README.md says of all that it compares."""
+    for found in adoption.read()["arms"].values():
+        assert found["current_first"] == found["viewers"]

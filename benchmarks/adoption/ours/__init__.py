@@ -1,0 +1,1 @@
+"""The shop made live by this project, as docs/existing-project.md tells."""

@@ -1,0 +1,1 @@
+"""The existing project's one app, which knows nothing of GraphQL."""

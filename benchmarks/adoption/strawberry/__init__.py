@@ -1,0 +1,1 @@
+"""The shop made live by Strawberry-Django and Channels, as their documentation tells."""
