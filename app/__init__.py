@@ -5,7 +5,7 @@ What a project imports is here, in `database`, and in `testing`.
 
 from typing import TYPE_CHECKING
 
-from .lazy import lazily
+from .database.lazy import lazily
 
 if TYPE_CHECKING:
     from .authentication.django_sessions import DjangoSessions as DjangoSessions

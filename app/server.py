@@ -48,8 +48,8 @@ class LiveGraphQL:
     `feed` if that is given, and `threads` how many of its calls run at once where its engine makes
     the async ORM use threads.
 
-    Raises ImproperlyConfigured for settings that make no sense, and a database that cannot be
-    followed.
+    Raises ImproperlyConfigured for settings that make no sense; the lifespan does, for a database
+    that cannot be followed.
     """
 
     def __init__(

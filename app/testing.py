@@ -273,6 +273,9 @@ class _Silence:
     is_precise = False
     silent_tables: frozenset[str] = frozenset()
 
+    def check(self) -> None:
+        pass
+
     async def changes(self) -> AsyncIterator[list[Change] | None]:
         yield None
 

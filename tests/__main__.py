@@ -1,8 +1,8 @@
 """Run all tests, on both databases at once, since tests wait more than they work.
 
 `python -m tests`. What is about PostgreSQL itself, about the server, and about the project as a
-whole, has a run of its own beside the others. `python -m tests NAME…` takes only the runs of these
-names; only so are the pages tested, by `browser`.
+whole, and protocols, have runs of their own beside the others. `python -m tests NAME…`
+takes only the runs of these names; only so are the pages tested, by `browser`.
 """
 
 import subprocess
@@ -14,6 +14,13 @@ MAX_AT_ONCE = 4
 BROWSER = "browser"
 FOLDER = Path(__file__).parent
 ABOUT_POSTGRESQL = ("changes", "database")
+ABOUT_PROTOCOLS = ("protocols", "authentication")
+# Processes of JavaScript, which no database has a part in.
+CLIENTS = (
+    "authentication/test_token_clients.py",
+    "protocols/test_persisted_clients.py",
+    "protocols/test_real_clients.py",
+)
 # What a project with its own domain has not, it lacks.
 ABOUT_SERVER = ("web", "orders")
 ABOUT_PROJECT = ("test_own_domain.py", "deploy", "adoption", "protocols/test_soak.py")
@@ -31,10 +38,11 @@ def without(names: tuple[str, ...]) -> list[str]:
 
 # The longest first.
 RUNS = {
-    "sqlite": [*SQLITE, *without(ABOUT_SERVER + ABOUT_PROJECT)],
+    "protocols": [*SQLITE, *only(ABOUT_PROTOCOLS), *without(ABOUT_PROJECT)],
     "feed-orm": [*POSTGRESQL, *only(ABOUT_POSTGRESQL)],
-    "postgresql": [*POSTGRESQL, *without(ABOUT_POSTGRESQL)],
+    "postgresql": [*POSTGRESQL, *without(ABOUT_POSTGRESQL + ABOUT_PROJECT + CLIENTS)],
     "server": [*SQLITE, *only(ABOUT_SERVER)],
+    "sqlite": [*SQLITE, *without(ABOUT_SERVER + ABOUT_PROJECT + ABOUT_PROTOCOLS)],
     "project": [*SQLITE, *only(ABOUT_PROJECT)],
     BROWSER: [str(FOLDER / BROWSER)],
 }

@@ -48,6 +48,10 @@ class Backend(Protocol):
         """The live tables whose changes the database does not tell at the moment."""
         ...
 
+    def check(self) -> None:
+        """Raise ImproperlyConfigured if the database cannot be followed at all."""
+        ...
+
     def changes(self) -> AsyncIterator[list[Change] | None]:
         """Connect, then yield what has changed; None for "perhaps everything".
 
@@ -157,7 +161,8 @@ class Waiter:
 class Feed:
     """The process's one listener for changes in the database `using`.
 
-    An asynchronous context manager: within it, the feed follows the database.
+    An asynchronous context manager: within it, the feed follows the database. Entering it raises
+    ImproperlyConfigured for one that cannot be followed.
     """
 
     def __init__(self, backend: Backend, using: str = DEFAULT_DB_ALIAS) -> None:
@@ -242,6 +247,7 @@ class Feed:
                 )
 
     async def __aenter__(self) -> Self:
+        self.backend.check()
         self._task = BackgroundTask(self._run(), name="change feed")
         return self
 

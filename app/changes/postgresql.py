@@ -39,6 +39,9 @@ class PostgreSQLBackend:
         """The live tables without a trigger, by the last look at them."""
         self._using = using
 
+    def check(self) -> None:
+        """Any database can be followed; what it lacks is told while connecting."""
+
     async def changes(self) -> AsyncIterator[list[Change] | None]:
         """Yield None on connecting, then what each look at the table of changes has found.
 

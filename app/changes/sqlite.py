@@ -20,23 +20,24 @@ class FileReplacedError(LiveError):
 
 
 class SQLiteBackend:
-    """Follows the SQLite file `name`; it cannot tell which tables a commit changed.
-
-    Raises ImproperlyConfigured for a database in memory.
-    """
+    """Follows the SQLite file `name`; it cannot tell which tables a commit changed."""
 
     is_precise = False
     silent_tables: frozenset[str] = frozenset()
 
     def __init__(self, name: str) -> None:
-        if ":memory:" in name or "mode=memory" in name:
-            raise ImproperlyConfigured(
-                "The change feed cannot follow an SQLite database in memory, since no other "
-                "connection sees it. Name a file."
-            )
         self._path = Path(name)
         self.looks = 0
         """How often it has looked, and told what it has seen."""
+
+    def check(self) -> None:
+        """Raise ImproperlyConfigured for a database in memory."""
+        if ":memory:" in str(self._path) or "mode=memory" in str(self._path):
+            raise ImproperlyConfigured(
+                "The change feed cannot follow an SQLite database in memory, since no other "
+                "connection sees it. Name a file; of a test's database, in "
+                'DATABASES["default"]["TEST"]["NAME"].'
+            )
 
     async def changes(self) -> AsyncIterator[list[Change] | None]:
         """Yield None at once and after each commit of another connection.

@@ -5,7 +5,7 @@ The setting `ENGINE` of a database names it; `docs/async-orm.md` explains it.
 
 from typing import TYPE_CHECKING
 
-from ..lazy import lazily
+from .lazy import lazily
 
 if TYPE_CHECKING:
     from .calls import call as call

@@ -6,15 +6,16 @@ TOKEN` ends the session. All else is refused with `{"error"}`. Browsers may ask 
 GRAPHQL_ALLOWED_ORIGINS, too.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import ceil
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from unicodedata import normalize
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.contrib.auth import authenticate, get_user, get_user_model, login, logout
+from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
@@ -45,21 +46,38 @@ class RefusedError(LiveError):
         self.headers = headers
 
 
-# No cookie is looked at, and none set, so there is nothing that a page of others could use.
-@csrf_exempt
-async def token(request: HttpRequest) -> HttpResponse:
-    """Give a token, or end one."""
-    _forget_cookies(request)
-    try:
-        response = await _answer(request)
-    except RefusedError as error:
-        response = JsonResponse({"error": str(error)}, status=error.status, headers=error.headers)
-    response["Cache-Control"] = "no-store"
-    response["Vary"] = "Origin"
-    if (origin := request.headers.get("origin")) in settings.GRAPHQL_ALLOWED_ORIGINS:
-        response["Access-Control-Allow-Origin"] = origin
-        response["Access-Control-Expose-Headers"] = "Retry-After"
-    return response
+Check: TypeAlias = Callable[[HttpRequest, Any, Mapping[str, Any]], None]
+"""Has the last word on who signs in: called with the request, the user, and the JSON object.
+
+Its PermissionDenied refuses with 403; the message is meant for the client.
+"""
+
+
+def token_view(check: Check | None = None) -> Callable[..., Any]:
+    """Return the view that gives tokens and ends them.
+
+    Without `check`, whoever knows the password gets a token. Where signing in takes more, a second
+    factor say, `check` must ask for it.
+    """
+
+    # No cookie is looked at, and none set, so there is nothing that a page of others could use.
+    @csrf_exempt
+    async def token(request: HttpRequest) -> HttpResponse:
+        _forget_cookies(request)
+        try:
+            response = await _answer(request, check)
+        except RefusedError as error:
+            response = JsonResponse(
+                {"error": str(error)}, status=error.status, headers=error.headers
+            )
+        response["Cache-Control"] = "no-store"
+        response["Vary"] = "Origin"
+        if (origin := request.headers.get("origin")) in settings.GRAPHQL_ALLOWED_ORIGINS:
+            response["Access-Control-Allow-Origin"] = origin
+            response["Access-Control-Expose-Headers"] = "Retry-After"
+        return response
+
+    return token
 
 
 def _forget_cookies(request: HttpRequest) -> None:
@@ -70,11 +88,11 @@ def _forget_cookies(request: HttpRequest) -> None:
         request.session = session_engine()()
 
 
-async def _answer(request: HttpRequest) -> HttpResponse:
+async def _answer(request: HttpRequest, check: Check | None) -> HttpResponse:
     match request.method:
         case "POST":
             # Passwords are hashed in the thread, too: Django's `aauthenticate` blocks the loop.
-            return JsonResponse(await sync_to_async(_sign_in)(request, _read(request)))
+            return JsonResponse(await sync_to_async(_sign_in)(request, _read(request), check))
         case "DELETE":
             await sync_to_async(_sign_out)(request, _key(request))
             return HttpResponse(status=204)
@@ -87,6 +105,8 @@ async def _answer(request: HttpRequest) -> HttpResponse:
 class _Login:
     username: str
     password: str
+    given: Mapping[str, Any]
+    """All that was sent."""
 
 
 class _OwnRequest(HttpRequest):
@@ -108,7 +128,7 @@ class _OwnRequest(HttpRequest):
         return self._outer.scheme
 
 
-def _sign_in(outer: HttpRequest, given: _Login) -> dict[str, str]:
+def _sign_in(outer: HttpRequest, given: _Login, check: Check | None) -> dict[str, str]:
     request = _OwnRequest(outer)
     user = authenticate(request, username=given.username, password=given.password)
     if getattr(request, "axes_locked_out", False):
@@ -118,6 +138,11 @@ def _sign_in(outer: HttpRequest, given: _Login) -> dict[str, str]:
         raise RefusedError(429, message, {"Retry-After": str(seconds)})
     if user is None:
         raise RefusedError(401, "The user name or the password is wrong.", CHALLENGE)
+    if check is not None:
+        try:
+            check(request, user, given.given)
+        except PermissionDenied as error:
+            raise RefusedError(403, str(error) or "You may not sign in here.") from None
     login(request, user)
     request.session.save()
     expires = request.session.get_expiry_date()
@@ -162,7 +187,7 @@ def _read(request: HttpRequest) -> _Login:
     name = value.get("username", value.get(get_user_model().USERNAME_FIELD))
     # As Django's form does, or names that look the same would not be.
     username = normalize("NFKC", _text("username", name)).strip()
-    return _Login(username, _text("password", value.get("password")))
+    return _Login(username, _text("password", value.get("password")), value)
 
 
 def _text(name: str, value: Any) -> str:
@@ -173,4 +198,4 @@ def _text(name: str, value: Any) -> str:
     return str(value)
 
 
-urlpatterns = [path("", token, name="token")]
+urlpatterns = [path("", token_view(), name="token")]

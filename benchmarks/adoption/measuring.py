@@ -18,6 +18,8 @@ from benchmarks.database import PostgreSQLDatabase
 CUSTOMERS: Final = 20
 ORDERS_OF_EACH: Final = 3
 TABS: Final = 10
+SIGN_OUT_SECONDS: Final = 6.0
+"""How long is waited for sockets to be closed; reviews of all viewers pause for up to 5."""
 _CSRF: Final = "c" * 32
 
 Concerned: TypeAlias = list[set[int]]
@@ -264,7 +266,7 @@ async def _signed_out(shop: Shop, crowd: Crowd) -> dict[str, int]:
     """Return how many sockets of those who signed out were closed, and what they still got."""
     for each in shop.chosen:
         await shop.site.elsewhere("sign_out", each.session)
-    await crowd.closed(shop.chosen, shop.scale.patience_seconds)
+    await crowd.closed(shop.chosen, SIGN_OUT_SECONDS)
     closed = sum(each.close_code is not None for each in shop.chosen)
     count = sum(len(each.messages) for each in shop.chosen)
     await saved_in_admin(shop)

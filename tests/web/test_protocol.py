@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from app import __version__
 from tests.clients import connect, get
 from tests.conftest import StartServer
 from tests.protocols.raw import (
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.once
 OPEN = {"DEBUG": "true", "OPEN_ACCESS": "true"}
 SHORT = {"HTTP_HEAD_SECONDS": "0.5", "HTTP_BODY_SECONDS": "0.5", "HTTP_SEND_SECONDS": "0.5"}
 GET = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
-LIVE = b'{"status":"live"}'
+LIVE = f'{{"status":"live","version":"{__version__}"}}'.encode()
 QUERY = b'{"query":"{ items { id } }"}'
 POST = (
     b"POST /graphql/ HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections import Counter
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,6 +14,7 @@ from django.contrib.auth.backends import BaseBackend
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
+from django.core.exceptions import PermissionDenied
 from django.db import models
 from django.http import HttpRequest
 from django.test import AsyncClient, AsyncRequestFactory
@@ -21,7 +23,7 @@ from pytest_django import Settings
 
 from app.authentication.sessions import load_sessions
 from app.viewer import Viewer
-from app.web.tokens import MAX_BODY_BYTES, token
+from app.web.tokens import MAX_BODY_BYTES, token_view
 from tests.clients import PATIENCE_SECONDS, connect, session_cookie
 from tests.conftest import StartServer
 from tests.items.models import Item
@@ -300,11 +302,31 @@ async def test_user_model_without_the_usual_columns(
     requests = AsyncRequestFactory()
     for name in ("username", "name"):
         login = {name: "plain", "password": "x"}
-        answer = await token(requests.post("/token/", login, content_type="application/json"))
+        answer = await token_view()(
+            requests.post("/token/", login, content_type="application/json")
+        )
         key = json.loads(answer.content)["token"]
         session = (await sync_to_async(load_sessions)([key]))[key]
         assert session is not None
         assert session.viewer == Viewer(7)
     out = requests.delete("/token/", headers=bearer(key))
-    assert (await token(out)).status_code == 204
+    assert (await token_view()(out)).status_code == 204
     assert await sync_to_async(load_sessions)([key]) == {key: None}
+
+
+async def test_a_project_may_ask_for_more_than_a_password(ada: User) -> None:
+    def check(request: HttpRequest, user: User, given: Mapping[str, Any]) -> None:
+        if (request.method, user, given.get("code")) != ("POST", ada, "123"):
+            raise PermissionDenied("The code is wrong.")
+
+    ada.set_password(RIGHT)  # hashed as this process does it
+    await ada.asave()
+    view, requests = token_view(check), AsyncRequestFactory()
+    login = {"username": "ada", "password": RIGHT}
+    for code, status in (("000", 403), ("123", 200)):
+        content = login | {"code": code}
+        answer = await view(requests.post("/token/", content, content_type="application/json"))
+        assert answer.status_code == status
+        if status == 403:
+            assert json.loads(answer.content) == {"error": "The code is wrong."}
+            assert not await Session.objects.aexists()
