@@ -1,6 +1,6 @@
 """The server: GraphQL on three transports next to Django, in one router.
 
-`uvicorn asgi:application` runs it. Everything is wired here and nowhere else.
+`uvicorn asgi:application` runs it. What a process owns, and its lifespan, are in `app/server.py`.
 """
 
 import os

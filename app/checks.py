@@ -98,7 +98,7 @@ def _error_of(function: Callable[[str], Any], name: str) -> Exception | None:
 def check_relations(**_: Any) -> Messages:
     """Whether what is read along with a live model is live."""
     with suppress(LookupError, ValueError):  # which `check_models` tells
-        live = live_models()
+        live, viewers = live_models(), viewer_models()
         return [
             checks.Warning(
                 f"{model._meta.label} is live, but {other._meta.label}, {why}, is not.",
@@ -106,7 +106,7 @@ def check_relations(**_: Any) -> Messages:
                 id="live.W003",
             )
             for model in live
-            if model not in viewer_models()
+            if model not in viewers
             for other, why in _beside(model)
             if other not in live
         ]

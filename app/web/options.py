@@ -1,6 +1,7 @@
 """Say at the start what the server's command line lacks."""
 
 import logging
+from typing import Any
 
 from django.conf import settings
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -9,6 +10,15 @@ from uvicorn.config import Config
 from .protocol import LimitedHTTP
 
 logger = logging.getLogger(__name__)
+
+
+def limiting_options() -> dict[str, Any]:
+    """The options of uvicorn, by their names in Python, that limit what clients can take up."""
+    return {
+        "http": LimitedHTTP,
+        "ws_per_message_deflate": False,
+        "ws_max_size": settings.GRAPHQL_MAX_MESSAGE_BYTES,
+    }
 
 
 class OptionsCheck:

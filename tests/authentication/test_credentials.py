@@ -13,7 +13,7 @@ from websockets.typing import Subprotocol
 
 from tests.clients import Socket, connect, session_cookie
 from tests.conftest import StartServer
-from tests.items.models import Item
+from tests.items.owners import create_owners
 from tests.protocols.raw import closing, websocket
 from tests.server import Server
 
@@ -27,10 +27,7 @@ BASIC = {"Authorization": "Basic cHJveHk6c2VjcmV0"}
 @pytest.fixture
 def ada(transactional_db: None) -> User:
     """Somebody with an item; another has one, too."""
-    ada = User.objects.create(username="ada")
-    Item.objects.create(owner=ada)
-    Item.objects.create(owner=User.objects.create(username="bob"))
-    return ada
+    return create_owners()
 
 
 async def payload_of(user: User) -> dict[str, str]:

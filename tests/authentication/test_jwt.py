@@ -40,7 +40,7 @@ from tests.authentication.provider import (
 )
 from tests.clients import connect
 from tests.conftest import StartServer
-from tests.items.models import Item
+from tests.items.owners import create_owners
 from tests.protocols.raw import closing, websocket
 from tests.server import Server
 
@@ -365,10 +365,7 @@ def server_kind() -> type[Server]:
 @pytest.fixture
 def ada(transactional_db: None) -> User:
     """Somebody with an item; another has one, too."""
-    ada = User.objects.create(username="ada")
-    Item.objects.create(owner=ada)
-    Item.objects.create(owner=User.objects.create(username="bob"))
-    return ada
+    return create_owners()
 
 
 async def test_tokens_count_on_every_transport(

@@ -13,6 +13,7 @@ from tests.authentication.provider import Provider, provider, token
 from tests.authentication.test_jwt import TokenServer
 from tests.conftest import StartServer
 from tests.items.models import Item
+from tests.items.owners import create_owners
 from tests.protocols import node
 from tests.server import Server
 from tests.web.hashing import CountingHasher
@@ -36,11 +37,7 @@ def clients() -> None:
 @pytest.fixture
 def ada(transactional_db: None) -> User:
     """Somebody with an item; another has one, too."""
-    password = CountingHasher().encode(PASSWORD, CountingHasher().salt())
-    ada = User.objects.create(username="ada", password=password)
-    Item.objects.create(owner=ada)
-    Item.objects.create(owner=User.objects.create(username="bob"))
-    return ada
+    return create_owners(CountingHasher().encode(PASSWORD, CountingHasher().salt()))
 
 
 @pytest.fixture(scope="module")

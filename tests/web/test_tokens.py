@@ -26,7 +26,7 @@ from app.viewer import Viewer
 from app.web.tokens import MAX_BODY_BYTES, token_view
 from tests.clients import PATIENCE_SECONDS, connect, session_cookie
 from tests.conftest import StartServer
-from tests.items.models import Item
+from tests.items.owners import create_owners
 from tests.protocols.raw import closing
 from tests.server import Server
 from tests.web.hashing import CountingHasher
@@ -47,11 +47,7 @@ def server_kind() -> type[Server]:
 @pytest.fixture
 def ada(transactional_db: None) -> User:
     """Who has a password, and an item."""
-    password = CountingHasher().encode(RIGHT, CountingHasher().salt())
-    ada = User.objects.create(username="ada", password=password)
-    Item.objects.create(owner=ada)
-    Item.objects.create(owner=User.objects.create(username="bob"))
-    return ada
+    return create_owners(CountingHasher().encode(RIGHT, CountingHasher().salt()))
 
 
 @pytest.fixture

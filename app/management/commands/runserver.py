@@ -4,13 +4,12 @@ import socket
 from typing import Any
 
 import uvicorn
-from django.conf import settings
 from django.core.management.base import CommandError
 from django.core.management.commands import runserver
 from django.utils import autoreload
 
 from ...checks import application_name
-from ...web.protocol import LimitedHTTP
+from ...web.options import limiting_options
 
 
 class Command(runserver.Command):
@@ -40,9 +39,7 @@ class Command(runserver.Command):
             log_config=None,
             access_log=False,
             timeout_graceful_shutdown=1,
-            http=LimitedHTTP,
-            ws_per_message_deflate=False,
-            ws_max_size=settings.GRAPHQL_MAX_MESSAGE_BYTES,
+            **limiting_options(),
         )
         with self._listening() as listener:
             address = f"[{self.addr}]" if self._raw_ipv6 else self.addr

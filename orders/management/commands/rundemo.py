@@ -11,7 +11,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 
-from app.web.protocol import LimitedHTTP
+from app.web.options import limiting_options
 from orders import demo
 
 
@@ -43,9 +43,7 @@ class Command(BaseCommand):
                 port=number,
                 log_level="warning",
                 timeout_graceful_shutdown=3,
-                http=LimitedHTTP,
-                ws_per_message_deflate=False,
-                ws_max_size=settings.GRAPHQL_MAX_MESSAGE_BYTES,
+                **limiting_options(),
             )
         except KeyboardInterrupt:
             pass  # uvicorn raises it again after a clean end

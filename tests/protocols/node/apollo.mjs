@@ -6,6 +6,7 @@ import { createClient } from 'graphql-ws';
 import { SubscriptionClient } from 'subscriptions-transport-ws';
 import WebSocket from 'ws';
 import { play } from './scenario.mjs';
+import { withoutTypes } from './types.mjs';
 
 const { ApolloClient, InMemoryCache, gql } = core;
 const [, , url, kind] = process.argv;
@@ -23,10 +24,6 @@ const client = new ApolloClient({
   cache: new InMemoryCache(),
   defaultOptions: { query: { fetchPolicy: 'no-cache' } },
 });
-
-// Apollo asks for each object's type besides.
-const withoutTypes = (data) =>
-  JSON.parse(JSON.stringify(data, (key, value) => (key === '__typename' ? undefined : value)));
 
 await play({
   ask: async (query, variables) => {

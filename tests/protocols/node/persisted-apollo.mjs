@@ -7,6 +7,7 @@ import * as http4 from 'apollo-client-4/link/http';
 import * as persisted4 from 'apollo-client-4/link/persisted-queries';
 import { createHash } from 'node:crypto';
 import { codes, countedFetch, tell } from './requests.mjs';
+import { withoutTypes } from './types.mjs';
 
 const [, , uri, version, method] = process.argv;
 const { ApolloClient, InMemoryCache, gql } = version === '3' ? core3 : core4;
@@ -25,10 +26,6 @@ const client = new ApolloClient({
   cache: new InMemoryCache(),
   defaultOptions: { query: { fetchPolicy: 'no-cache' } },
 });
-
-// Apollo asks for each object's type besides.
-const withoutTypes = (data) =>
-  JSON.parse(JSON.stringify(data, (key, value) => (key === '__typename' ? undefined : value)));
 
 const ask = async (text, variables) => {
   try {
