@@ -18,8 +18,8 @@ Start = Callable[[], AsyncGenerator[str, None]]
 class Subscriber(Protocol):
     """Who receives the results of a shared operation. Methods must neither block nor raise."""
 
-    def next(self, result: str) -> None:
-        """Take a result: the encoded GraphQL response."""
+    def next(self, result: bytes) -> None:
+        """Take a result: the encoded GraphQL response, the same object for all."""
         ...
 
     def error(self, errors: str) -> None:
@@ -64,7 +64,7 @@ class SharedOperation:
         self._start = start
         self._failures = failures
         self._forget = forget
-        self._latest: str | None = None
+        self._latest: bytes | None = None
         self._is_over = False
 
     def join(self, subscriber: Subscriber, charge: Charge | None = None) -> None:
@@ -108,7 +108,7 @@ class SharedOperation:
                 async with aclosing(self._start()) as results:
                     async for result in results:
                         backoff.reset()
-                        self._deliver(result)
+                        self._deliver(result.encode())
             except Exception as error:
                 if self._latest is None or not self._failures.is_transient(error):
                     raise
@@ -118,7 +118,7 @@ class SharedOperation:
                 return
             await backoff.pause()
 
-    def _deliver(self, result: str) -> None:
+    def _deliver(self, result: bytes) -> None:
         if result == self._latest:
             return
         self._latest = result

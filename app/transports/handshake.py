@@ -22,7 +22,7 @@ from .denial import deny
 from .identity import STRANGER, Identity
 from .operations import Operations
 from .subprotocols import SUBPROTOCOLS
-from .websocket import WebSocket
+from .websocket import WRITE, WebSocket
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +111,10 @@ class WebSocketHandler(GraphQLWebsocketHandlerBase):
             accept = {"type": "websocket.accept", "subprotocol": subprotocol.name}
             headers = refusal.headers if refusal is not None else {}
             await send({**accept, "headers": Headers(headers).raw})
-            await websocket.run(receive, send, close)
+            # What wraps `send` wants to see each message.
+            extensions = scope.get("extensions", {}) if connection.is_direct else {}
+            write = extensions.get(WRITE, {}).get("write")
+            await websocket.run(receive, send, close, write)
         except asyncio.CancelledError:
             if not self._clients.is_stopping:
                 raise

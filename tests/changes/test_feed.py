@@ -254,7 +254,7 @@ class Leaver:
     def __init__(self) -> None:
         self.had_one = asyncio.Event()
 
-    def next(self, _: str) -> None:
+    def next(self, _: bytes) -> None:
         self.had_one.set()
 
     def error(self, errors: str) -> None:
