@@ -17,11 +17,11 @@ from .outbox import Write
 from .subprotocols import Action, Subprotocol
 
 NOT_INITIALIZED: Final = Close(4408, "Connection initialisation timeout")
-WRITE: Final = "live_graphql.websocket.write"
-"""An extension of ASGI: under "write" is a function that sends a text within the call, or cannot.
+EXTENSION: Final = "live_graphql.websocket"
+"""An extension of ASGI, which `LimitedWebSocket` has: two functions of the server's connection.
 
-It takes parts of UTF-8, and returns how many bytes the frame has; 0 if `send` has to wait first, or
-has an error to raise.
+"write" sends a text, given in parts of UTF-8, within the call. It returns how many bytes the frame
+has; 0 if `send` has to wait first, or has an error to raise. "stop_pings" ends the server's pings.
 """
 NO_PONG: Final = Close(1008, "No pong came in time")
 
@@ -61,7 +61,7 @@ class WebSocket:
         """Serve the client until either side ends it, and then its mutations until their end.
 
         `close` is called in between, unless it was the client that closed. `write` sends a text
-        at once, where the server has `WRITE`.
+        at once, where the server has `EXTENSION`.
         """
 
         async def send_text(text: bytes) -> None:

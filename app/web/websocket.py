@@ -9,7 +9,7 @@ from typing import Any, Final
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.http11 import Request
 
-from ..transports.websocket import WRITE
+from ..transports.websocket import EXTENSION
 from .refusals import refused
 
 PIECE_BYTES: Final = 8 * 1024
@@ -39,10 +39,11 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
         """Begin to run the application, which may `write`."""
         super().handle_connect(event)
         if self.response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
-            self.scope["extensions"][WRITE] = {"write": self.write}
+            own: dict[object, object] = {"write": self.write, "stop_pings": self.stop_keepalive}
+            self.scope["extensions"][EXTENSION] = own
 
     def write(self, *parts: bytes) -> int:
-        """Send a text message at once, as far as the socket takes it; see `WRITE`.
+        """Send a text message at once, as far as the socket takes it; see `EXTENSION`.
 
         `send` does the same and takes four times as long, without what the kernel takes.
         """

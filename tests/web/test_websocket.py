@@ -7,6 +7,8 @@ import pytest
 from websockets.asyncio.client import connect
 
 from app.web.websocket import PIECE_BYTES
+from tests.conftest import StartServer
+from tests.protocols.raw import ACK, INIT, frame, handshake, read_to_end, read_until, tcp
 from tests.server import Server
 
 pytestmark = pytest.mark.once
@@ -27,6 +29,12 @@ class Compressing(Writing):
     """The same with permessage-deflate."""
 
     arguments = ("--lifespan=off", "--ws-per-message-deflate=true")
+
+
+class Pinging(Server):
+    """A server whose clients have to answer fast."""
+
+    arguments = ("--ws-ping-interval=0.2", "--ws-ping-timeout=0.3")
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +88,21 @@ async def test_nothing_is_written_to_who_has_gone(server: Writing) -> None:
         await client.send("10 1")
         assert int(await client.recv()) == 0
     assert "Traceback" not in server.log
+
+
+def test_one_ping_is_enough(share_server: StartServer, transactional_db: None) -> None:
+    """uvicorn sends none where the subprotocol has pings that must be answered."""
+    server = share_server(Pinging, DEBUG="true", OPEN_ACCESS="true")
+    with tcp(server) as modern, tcp(server) as legacy:
+        for connection, subprotocol in ((modern, "graphql-transport-ws"), (legacy, "graphql-ws")):
+            connection.sendall(handshake(server, subprotocol))
+            read_until(connection, b"\r\n\r\n")
+            connection.sendall(frame(INIT.encode()))
+            read_until(connection, ACK)
+        # The older one has no pongs. Neither of these clients answers uvicorn's pings.
+        assert b"keepalive ping timeout" in read_to_end(legacy)
+        modern.sendall(frame(b'{"type":"ping"}'))
+        assert read_until(modern, b'{"type":"pong"}') == b'\x81\x0f{"type":"pong"}'
 
 
 def address(server: Server) -> str:

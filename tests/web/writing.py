@@ -4,7 +4,7 @@ from typing import Any
 
 from starlette.responses import PlainTextResponse
 
-from app.transports.websocket import WRITE
+from app.transports.websocket import EXTENSION
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
@@ -13,7 +13,7 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
         await PlainTextResponse("ready")(scope, receive, send)
     if scope["type"] != "websocket":
         return
-    write = scope["extensions"][WRITE]["write"]
+    write = scope["extensions"][EXTENSION]["write"]
     await receive()
     await send({"type": "websocket.accept"})
     while (event := await receive())["type"] == "websocket.receive":
