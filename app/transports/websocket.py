@@ -17,7 +17,7 @@ from .outbox import Write
 from .subprotocols import Action, Subprotocol
 
 NOT_INITIALIZED: Final = Close(4408, "Connection initialisation timeout")
-EXTENSION: Final = "live_graphql.websocket"
+EXTENSION: Final = "websocket.direct"
 """An extension of ASGI, which `LimitedWebSocket` has: two functions of the server's connection.
 
 "write" sends a text, given in parts of UTF-8, within the call. It returns how many bytes the frame
