@@ -71,7 +71,8 @@ class LiveGraphQL:
             self.limits.max_connections, Authentication(self.authenticate)
         )
         self.engine: Final = Engine(schema, self.feed, self.live, self.limits)
-        self._metrics = Metrics(self.engine, self.feed, self.live, self.clients)
+        self._revocation = Revocation(self.feed, self.clients)
+        self._metrics = Metrics(self.engine, self.feed, self.live, self.clients, self._revocation)
         self._threads = threads
         self._pages: Pages | None = None
         servers.add(self)
@@ -92,7 +93,7 @@ class LiveGraphQL:
                 opened(threads=self._threads),
                 self.feed,
                 self.clients,
-                Revocation(self.feed, self.clients),
+                self._revocation,
                 self.live,
                 self._metrics,
             ):

@@ -1,20 +1,25 @@
 """Execute operations: queries and mutations each on its own, subscriptions shared."""
 
+from collections import Counter
 from collections.abc import AsyncGenerator, Hashable
 from inspect import isawaitable
+from time import monotonic
 from typing import Any, Final
 
 from graphql import (
     ExecutionResult,
     Executor,
     GraphQLSchema,
+    OperationType,
     create_source_event_stream,
     execute,
     execute_subscription_event,
 )
 
+from ..activity import ACTIVITY, Activity
 from ..changes.feed import SUBSCRIPTION, Feed
 from ..database.fairness import CONSUMER, Consumer
+from ..histogram import Histogram
 from ..live import Failures, Live, SharedOperation, Subscriber
 from ..turns import IS_EXPENSIVE
 from .budgets import Account, Budgets
@@ -41,6 +46,8 @@ TOO_MUCH_HELD: Final = TooLargeError(
     "The results of all your subscriptions together are too long: end one, or ask for less."
 )
 
+BOUNDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
 
 class Engine:
     """One schema, executed for whoever asks."""
@@ -50,6 +57,12 @@ class Engine:
         self.preparation: Final = Preparation(schema, limits, feed.turns, self.budgets.refused)
         self.executions = 0
         """How many times a query, a mutation, or a subscription's result was executed."""
+        self.operations: Final = Counter[str]()
+        """How many operations have begun, by their type."""
+        self.seconds: Final = {each.value: Histogram(*BOUNDS) for each in OperationType}
+        """How long executions took, encoding included, by the operation's type."""
+        self.seconds_since_change: Final = Histogram(*BOUNDS)
+        """How long it took from the change that woke a source to its result."""
         self._schema = schema
         self._feed = feed
         self._live = live
@@ -74,6 +87,8 @@ class Engine:
 
     async def _execute(self, operation: Operation, viewer: Hashable) -> Response:
         self.executions += 1
+        self.operations[operation.type.value] += 1
+        began = monotonic()
         try:
             result = execute(
                 self._schema,
@@ -87,6 +102,8 @@ class Engine:
             return self._respond(await result if isawaitable(result) else result)
         except TooManyErrorsError:
             return self._give_up()
+        finally:
+            self.seconds[operation.type.value].observe(monotonic() - began)
 
     def subscribe(
         self, operation: Operation, viewer: Hashable, subscriber: Subscriber, account: Account
@@ -105,12 +122,26 @@ class Engine:
         charge = account.charge(key, operation.cost)
         # What strangers share is not the first one's own.
         whose = self.budgets.account(Consumer("sources", key)) if account.is_of_address else account
+        activity = Activity(operation.name, operation.field, viewer)
+        self.operations[operation.type.value] += 1
         return self._live.join(
-            key, lambda: self._results(operation, viewer, whose), subscriber, charge
+            key,
+            lambda: self._results(operation, viewer, whose, activity),
+            subscriber,
+            charge,
+            activity,
         )
 
+    async def _run(self, executor: Executor[Any], activity: Activity) -> str:
+        """Execute one event of a subscription, and note what that took."""
+        began = monotonic()
+        text = await self._result(executor)
+        self.seconds[OperationType.SUBSCRIPTION.value].observe(monotonic() - began)
+        if (seconds := activity.end(began)) is not None:
+            self.seconds_since_change.observe(seconds)
+        return text
+
     async def _result(self, executor: Executor[Any]) -> str:
-        """Execute one event of a subscription."""
         self.executions += 1
         try:
             result = execute_subscription_event(executor)
@@ -137,9 +168,10 @@ class Engine:
             return Response(error_response(error))
 
     async def _results(
-        self, operation: Operation, viewer: Hashable, account: Account
+        self, operation: Operation, viewer: Hashable, account: Account, activity: Activity
     ) -> AsyncGenerator[str, None]:
         SUBSCRIPTION.set(f"Subscription {operation.field}")
+        ACTIVITY.set(activity)
         CONSUMER.set(account.consumer)
         IS_EXPENSIVE.set(operation.is_expensive)
         # graphql-core's `subscribe` would keep the latest event and its result until the next.
@@ -162,7 +194,7 @@ class Engine:
         held = 0
         try:
             async for event in events:
-                text = await self._result(executor.build_per_event_executor(event))
+                text = await self._run(executor.build_per_event_executor(event), activity)
                 del event
                 if not account.may_hold(len(text) - held):
                     text = error_response(account.refusal(TOO_MUCH_HELD))

@@ -22,6 +22,7 @@ from .documents import Document, Documents, persisted_hash
 from .errors import (
     BadUserInputError,
     InvalidDocumentError,
+    NotInSafelistError,
     PersistedQueryNotFoundError,
     PersistedQueryNotSupportedError,
     TooLargeError,
@@ -52,6 +53,8 @@ class Operation:
     request: GraphQLRequest
     document: DocumentNode
     type: OperationType
+    name: str
+    """As the client has it; "" if it has none."""
     field: str
     """The name of its first field, for the log."""
     key: bytes
@@ -108,6 +111,7 @@ class Preparation:
             replace(request, variables=variables, persisted_query=None),
             document.node,
             operation.operation,
+            name,
             first.value if first else "",
             key,
             size.cost,
@@ -116,7 +120,12 @@ class Preparation:
 
     async def _document(self, request: GraphQLRequest) -> Document:
         if self.trusted is not None:
-            return self.trusted.find(request)
+            try:
+                return self.trusted.find(request)
+            except InvalidDocumentError as error:
+                if isinstance(error.errors[0], NotInSafelistError):
+                    self._refused[NotInSafelistError.code] += 1
+                raise
         text, hash_ = request.query, persisted_hash(request)
         if request.document_id is not None:
             raise InvalidDocumentError([PersistedQueryNotSupportedError(NO_TRUSTED_DOCUMENTS)])

@@ -1,6 +1,7 @@
 """All clients connected to this process: counted, kept alive, and closed when the process ends."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from typing import Final, Protocol, Self
@@ -47,7 +48,11 @@ class Clients:
         self._parts: tuple[set[Client], ...] = tuple(set() for _ in range(PARTS))
         self._by_session: dict[str, set[Connection]] = {}
         self._by_user: dict[str, set[Connection]] = {}
-        self._sent_to_others = 0
+        self._sent_to_others = self._dropped_of_others = 0
+        self.opened = 0
+        """How many have connected."""
+        self.closed: Final = Counter[int]()
+        """How many the server has closed, by code."""
         self.is_stopping = False
         """Whether the process has been told to stop."""
         self._task: BackgroundTask | None = None
@@ -75,8 +80,14 @@ class Clients:
         """How many messages this process has sent to clients, those who have left included."""
         return self._sent_to_others + sum(each.connection.outbox.sent for each in self)
 
+    @property
+    def dropped(self) -> int:
+        """How many results were not sent, since newer ones came before their clients read."""
+        return self._dropped_of_others + sum(each.connection.outbox.dropped for each in self)
+
     def add(self, client: Client) -> None:
         """Look after the client from now on."""
+        self.opened += 1
         self._part(client).add(client)
         self._enter(client.connection)
 
@@ -85,6 +96,7 @@ class Clients:
         self._part(client).discard(client)
         self._leave(client.connection)
         self._sent_to_others += client.connection.outbox.sent
+        self._dropped_of_others += client.connection.outbox.dropped
 
     def identify(self, connection: Connection, credentials: Credentials, session: Session) -> None:
         """Note who one of them is now."""

@@ -87,6 +87,7 @@ class WebSocketHandler(GraphQLWebsocketHandlerBase):
         CONSUMER.set(connection.account.consumer)
 
         async def close(close: Close) -> None:
+            self._clients.closed[close.code] += 1
             await _close(connection, send, close, peer)
 
         offered = scope["subprotocols"]

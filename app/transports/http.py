@@ -201,7 +201,7 @@ class HTTPHandler(GraphQLHTTPHandler):
             account.check_connections()
         except TooManyConnectionsError as error:
             raise HTTPError(429, str(error), {"Retry-After": "5"}) from None
-        stream = EventStream(self._engine, self._limits, connection)
+        stream = EventStream(self._engine, self._limits, self._clients, connection)
         self._clients.add(stream)
         account.connections += 1
         try:

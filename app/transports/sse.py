@@ -12,6 +12,7 @@ from starlette.types import Receive, Send
 from ..graphql.engine import Engine
 from ..graphql.limits import Limits
 from ..graphql.preparation import Operation
+from .clients import Clients
 from .connection import Close, Connection
 from .outbox import Newest
 
@@ -30,10 +31,13 @@ COMPLETED: Final = Close(1000, "Completed")
 class EventStream(Newest):
     """One event stream: a subscriber of a shared operation."""
 
-    def __init__(self, engine: Engine, limits: Limits, connection: Connection) -> None:
+    def __init__(
+        self, engine: Engine, limits: Limits, clients: Clients, connection: Connection
+    ) -> None:
         super().__init__()
         self.connection: Final = connection
         self._engine = engine
+        self._clients = clients
         self._limits = limits
         self._commented_at = asyncio.get_running_loop().time()
 
@@ -57,6 +61,7 @@ class EventStream(Newest):
             shared.leave(self)
         if close is not None:
             if close is not COMPLETED:
+                self._clients.closed[close.code] += 1
                 logger.info("Event stream closed: %s", close.reason)
             await self.connection.finish(send, {"type": "http.response.body"})
             # uvicorn complains of who returns before a connection that was cut is gone.

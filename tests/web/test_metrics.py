@@ -83,12 +83,13 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from django.conf import settings
 settings.configure()
-from app.web import metrics
+from app.web import worker_files
+from app.web.measurements import METRICS, Measurement
 folder = Path(sys.argv[2])
-metrics.default_folder = lambda: folder
+worker_files.default_folder = lambda: folder
 for number in range(150):
-    files = metrics.Files("")
-    files.write(metrics.Measurement(f"each{number}", "A number.", 1))
+    files = worker_files.WorkerFiles("")
+    files.write(Measurement(METRICS["documents"], number))
     files.close()
 """
 
