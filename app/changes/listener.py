@@ -198,7 +198,8 @@ class Listener:
         self.looks = 0
         """How often it has looked."""
         self._connection = connection
-        self._hearing = hearing or Hearing()
+        self.hearing = hearing or Hearing()
+        """How well it hears, for `/metrics`."""
         self._statement = ""
         self._is_notified = is_notified
         self._was_notified = False
@@ -251,7 +252,7 @@ class Listener:
             if look.oldest is not None:
                 # It was not committed yet when the last look began.
                 before = look.began_at - max(look.oldest, last.began_at)
-                self._hearing.lag.observe(max(0, before / 1000) + monotonic() - asked_at)
+                self.hearing.lag.observe(max(0, before / 1000) + monotonic() - asked_at)
             await self._keep_lease(look, found_at)
             await deletion.note(look)
 
@@ -274,7 +275,7 @@ class Listener:
     async def _look(self, last: str) -> Look:
         self.looks += 1
         rows = await self._execute(self._statement, {"last": last})
-        self._hearing.heard_at = monotonic()
+        self.hearing.heard_at = monotonic()
         ((snapshot, began_at, at, lease, *_),) = [row for row in rows if row[0] is not None]
         changes: list[Change] | None = None
         if len(rows) <= MAX_STATEMENTS + 1:

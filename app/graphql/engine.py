@@ -66,7 +66,7 @@ class Engine:
         self._schema = schema
         self._feed = feed
         self._live = live
-        self._limits = limits
+        self.limits: Final = limits
 
     async def execute(self, operation: Operation, viewer: Hashable, unread: Unread) -> Response:
         """Run a query or mutation.
@@ -97,7 +97,7 @@ class Engine:
                 variable_values=operation.request.variables,
                 operation_name=operation.request.operation_name,
                 executor_class=BoundedExecutor,
-                hide_suggestions=not self._limits.introspection,
+                hide_suggestions=not self.limits.introspection,
             )
             return self._respond(await result if isawaitable(result) else result)
         except TooManyErrorsError:
@@ -116,7 +116,7 @@ class Engine:
         variables = encode(sorted(operation.request.variables.items()))
         key = (operation.key, variables, viewer)
         running = self._live.operations
-        if key not in running and len(running) >= self._limits.max_sources:
+        if key not in running and len(running) >= self.limits.max_sources:
             error = TooManySourcesError("The server runs too many sources. Try again later.")
             raise account.refusal(error)
         charge = account.charge(key, operation.cost)
@@ -162,7 +162,7 @@ class Engine:
 
     def _respond(self, result: ExecutionResult) -> Response:
         try:
-            return respond(result, self._limits.max_result_bytes)
+            return respond(result, self.limits.max_result_bytes)
         except TooLargeError as error:
             self.budgets.refused[error.code] += 1
             return Response(error_response(error))

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from enum import Enum, auto
 from pathlib import Path
-from time import process_time
+from time import process_time, time
 from typing import Any, Final
 
 import django
@@ -66,6 +66,7 @@ METRICS: Final = {
     for metric in (
         # Clients
         Metric("live_connections", Kind.SUM, "Open WebSockets and event streams."),
+        Metric("live_max_connections", Kind.SUM, "How many of these there may be."),
         Metric("live_connections_opened", Kind.COUNTER, "WebSockets and event streams opened."),
         Metric(
             "live_connections_closed", Kind.COUNTER, "Those that the server has closed.", ("code",)
@@ -82,6 +83,7 @@ METRICS: Final = {
         Metric("live_review_seconds", Kind.HISTOGRAM, f"{_SECONDS} that a review of viewers took."),
         # Work
         Metric("live_sources", Kind.SUM, "Sources: equal subscriptions share one."),
+        Metric("live_max_sources", Kind.SUM, "How many of these there may be."),
         Metric("live_operations", Kind.COUNTER, "Operations begun.", ("type",)),
         Metric("live_executions", Kind.COUNTER, "Operations and results executed."),
         Metric(
@@ -101,7 +103,7 @@ METRICS: Final = {
         # Feed
         Metric("live_feed_connected", Kind.LEAST, "Whether all workers hear of changes."),
         Metric(
-            "live_feed_silence_seconds", Kind.MOST, f"{_SECONDS} since the database was heard of."
+            "live_feed_heard_timestamp_seconds", Kind.LEAST, "When the database was last heard of."
         ),
         Metric("live_feed_reconnects", Kind.COUNTER, "How often the feed has lost the database."),
         Metric("live_feed_lag_seconds", Kind.HISTOGRAM, f"{_SECONDS} from a commit to the wake."),
@@ -124,6 +126,9 @@ METRICS: Final = {
         Metric("live_database_lost", Kind.COUNTER, "Database connections lost.", ("pool",)),
         # Process
         Metric("live_workers", Kind.SUM, "Workers of this server."),
+        Metric(
+            "live_sampled_timestamp_seconds", Kind.LEAST, "When a worker last noted its numbers."
+        ),
         Metric("live_info", Kind.MOST, "What runs; always 1.", ("version", "python", "django")),
         Metric("live_process_cpu_seconds", Kind.COUNTER, "Processor time."),
         Metric("live_process_resident_bytes", Kind.SUM, "Memory."),
@@ -176,6 +181,7 @@ Named = Iterator[tuple[str, float | Histogram]]
 def _of_clients(these: Measured) -> Named:
     clients, revocation = these.clients, these.revocation
     yield "connections", len(clients)
+    yield "max_connections", these.engine.limits.max_connections
     yield "connections_opened", clients.opened
     yield "messages", clients.sent
     yield "results_dropped", clients.dropped
@@ -187,6 +193,7 @@ def _of_work(these: Measured) -> Named:
     engine, sources = these.engine, these.live.operations.values()
     yield "subscribers", sum(len(each.subscribers) for each in sources)
     yield "sources", len(sources)
+    yield "max_sources", engine.limits.max_sources
     yield "executions", engine.executions
     yield "result_seconds", engine.seconds_since_change
     yield "documents", len(engine.preparation.documents)
@@ -197,7 +204,7 @@ def _of_work(these: Measured) -> Named:
 def _of_feed(these: Measured) -> Named:
     feed, hearing = these.feed, these.feed.backend.hearing
     yield "feed_connected", feed.is_connected
-    yield "feed_silence_seconds", hearing.silence_seconds
+    yield "feed_heard_timestamp_seconds", time() - hearing.silence_seconds
     yield "feed_reconnects", feed.reconnects
     yield "feed_lag_seconds", hearing.lag
     yield "feed_wakes", feed.wakes
@@ -210,6 +217,7 @@ def _of_feed(these: Measured) -> Named:
 
 def _of_process(_: Measured) -> Named:
     yield "workers", 1
+    yield "sampled_timestamp_seconds", time()
     yield "process_cpu_seconds", process_time()
     yield "process_max_files", resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     with suppress(OSError):  # where there is no /proc

@@ -8,12 +8,16 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import httpx
 import pytest
 from django.contrib.auth.models import User
+from prometheus_client.parser import text_string_to_metric_families
 
-from tests.clients import get
+from app.web.measurements import METRICS
+from tests.clients import get, post
+from tests.conftest import StartServer
 from tests.items.models import Item
-from tests.protocols.raw import metrics, metrics_become
+from tests.protocols.raw import INIT, closing, metrics, metrics_become, websocket
 from tests.server import ROOT, Server
 from tests.workers import Workers, everywhere
 
@@ -54,6 +58,38 @@ async def test_all_is_described(server: Workers) -> None:
     text = (await get(server, "/metrics")).text
     assert "# TYPE live_messages_total counter" in text
     assert "# HELP live_connections Open WebSockets and event streams." in text
+
+
+async def test_every_metric_is_told(start_server: StartServer, vendor: str) -> None:
+    server = start_server(METRICS="true", GRAPHQL_MAX_RESULT_FIELDS="10")
+    await post(server.http, "{ a: items { name } b: items { name } c: items { name } }")
+    await post(server.http, "{ __typename }")
+    async with websocket(server, is_ready=True) as connection:
+        await connection.send(INIT)
+        assert (await closing(connection))[0] == 4429
+    expected = set(METRICS)
+    if vendor == "sqlite":
+        expected -= {"feed_rows", "feed_dead_rows"}
+    assert (await families(server)).keys() == expected
+
+
+def test_names_are_as_prometheus_has_them(start_server: StartServer, promtool: str) -> None:
+    url = f"http://127.0.0.1:{start_server(METRICS='true').port}/metrics"
+    text = httpx.get(url).text
+    assert "live_execution_seconds_bucket" in text
+    check = subprocess.run(
+        [promtool, "check", "metrics"], input=text, capture_output=True, text=True, check=False
+    )
+    assert (check.returncode, check.stdout + check.stderr) == (0, "")
+
+
+async def families(server: Server) -> dict[str, float]:
+    """What a server tells: each metric with the sum of its samples."""
+    text = (await get(server, "/metrics")).text
+    return {
+        family.name.removeprefix("live_"): sum(sample.value for sample in family.samples)
+        for family in text_string_to_metric_families(text)
+    }
 
 
 class Unstarted(Server):
