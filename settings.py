@@ -238,6 +238,9 @@ METRICS = env.bool("METRICS", False)
 # Where the workers of one server count together; empty: a folder of its own among temporary files.
 PROMETHEUS_MULTIPROC_DIR = env.str("PROMETHEUS_MULTIPROC_DIR", "")
 
+# Where `manage.py live` finds the servers of this host; empty: among temporary files.
+LIVE_STATUS_DIR = env.str("LIVE_STATUS_DIR", "")
+
 # Logging ------------------------------------------------------------------------------------------
 
 LOG_LEVEL = env.log_level("LOG_LEVEL", logging.INFO)

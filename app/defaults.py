@@ -12,6 +12,9 @@ LIVE: Final[dict[str, Any]] = {
     "VIEWER_MODELS": None,
     # Where LISTEN works, if that is not the database's own address.
     "DATABASE_LISTEN_URL": "",
+    # Where `manage.py live` finds the servers of this host: a folder that only their user may
+    # enter. Empty: one of that user's own among the temporary files.
+    "LIVE_STATUS_DIR": "",
 }
 ACCESS: Final[dict[str, Any]] = {
     # Lets everybody see and change everything: for demonstrations, under DEBUG only.

@@ -190,3 +190,19 @@ async def test_what_went_back_to_what_was_sent_is_not_sent_again() -> None:
         await asyncio.sleep(0)
     assert client.received == ["a", "b", "c", "a"]
     await outbox.close()
+
+
+async def test_results_that_are_not_sent_are_counted() -> None:
+    outbox, client = Outbox(is_eager=True), Client()
+    outbox.open(client.send, lambda _: None)
+    one, other = Newest(), Newest()
+    outbox.put(one, "1")  # under way
+    for message in "234":
+        outbox.put(one, message)
+    outbox.put(other, "5")
+    outbox.put("ping", "6")
+    outbox.put("ping", "7")  # which is no result
+    assert outbox.dropped == 2
+    outbox.put(one, "1")  # as it was before
+    assert outbox.dropped == 3
+    await outbox.close()
