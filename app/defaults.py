@@ -25,6 +25,8 @@ ACCESS: Final[dict[str, Any]] = {
     "GRAPHQL_INTROSPECTION": None,
     # The path of a file with all documents that clients may ask for; empty: they may ask for any.
     "GRAPHQL_TRUSTED_DOCUMENTS": "",
+    # Whether traces have the text of documents, with all values that clients write into them.
+    "GRAPHQL_TRACE_DOCUMENTS": False,
 }
 LIMITS: Final[dict[str, int | float]] = {
     "GRAPHQL_MAX_MESSAGE_BYTES": 256 * 1024,

@@ -16,11 +16,13 @@ from graphql import (
     execute_subscription_event,
 )
 
-from ..activity import ACTIVITY, Activity
+from ..activity import ACTIVITY, EVERYTHING, Activity
 from ..changes.feed import SUBSCRIPTION, Feed
 from ..database.fairness import CONSUMER, Consumer
 from ..histogram import Histogram
 from ..live import Failures, Live, SharedOperation, Subscriber
+from ..log_context import OPERATION
+from ..tracing import Link
 from ..turns import IS_EXPENSIVE
 from .budgets import Account, Budgets
 from .context import Context
@@ -106,10 +108,16 @@ class Engine:
             self.seconds[operation.type.value].observe(monotonic() - began)
 
     def subscribe(
-        self, operation: Operation, viewer: Hashable, subscriber: Subscriber, account: Account
+        self,
+        operation: Operation,
+        viewer: Hashable,
+        subscriber: Subscriber,
+        account: Account,
+        link: Link | None = None,
     ) -> SharedOperation:
         """Let `subscriber` join all equal viewers who ask exactly the same.
 
+        The spans of executions link to `link`, that of the client's operation.
         Raise TooManySourcesError if nobody asks the same yet, and too many sources run;
         TooManySubscriptionsError and TooCostlyError if the account is at its limits.
         """
@@ -124,17 +132,22 @@ class Engine:
         whose = self.budgets.account(Consumer("sources", key)) if account.is_of_address else account
         activity = Activity(operation.name, operation.field, viewer)
         self.operations[operation.type.value] += 1
-        return self._live.join(
+        shared = self._live.join(
             key,
             lambda: self._results(operation, viewer, whose, activity),
             subscriber,
             charge,
             activity,
         )
+        if shared.activity is not None:
+            shared.activity.link(link)
+        return shared
 
     async def _run(self, executor: Executor[Any], activity: Activity) -> str:
         """Execute one event of a subscription, and note what that took."""
         began = monotonic()
+        if activity.begun_at is None:  # by a source that does not watch
+            activity.begin(None, EVERYTHING)
         text = await self._result(executor)
         self.seconds[OperationType.SUBSCRIPTION.value].observe(monotonic() - began)
         if (seconds := activity.end(began)) is not None:
@@ -172,6 +185,7 @@ class Engine:
     ) -> AsyncGenerator[str, None]:
         SUBSCRIPTION.set(f"Subscription {operation.field}")
         ACTIVITY.set(activity)
+        OPERATION.set(f"source {activity.number}: {operation.name or operation.field}")
         CONSUMER.set(account.consumer)
         IS_EXPENSIVE.set(operation.is_expensive)
         # graphql-core's `subscribe` would keep the latest event and its result until the next.
@@ -202,6 +216,7 @@ class Engine:
                 held = len(text)
                 yield text
         finally:
+            activity.close()
             account.held_bytes -= held
             if isinstance(events, AsyncGenerator):
                 await events.aclose()

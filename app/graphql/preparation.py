@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeVar
 
+from django.conf import settings
 from graphql import (
     DocumentNode,
     GraphQLError,
@@ -63,6 +64,11 @@ class Operation:
     """How large its result may be, in fields."""
     is_expensive: bool
     """Whether executing it keeps the event loop from all others for a while."""
+
+    @property
+    def traced_document(self) -> str | None:
+        """The document's text, if traces may have it."""
+        return self.request.query if settings.GRAPHQL_TRACE_DOCUMENTS else None
 
     @property
     def is_subscription(self) -> bool:

@@ -1,6 +1,7 @@
 """All clients connected to this process: counted, kept alive, and closed when the process ends."""
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -11,6 +12,8 @@ from ..background import BackgroundTask
 from ..viewer import Credentials, Session
 from .connection import Close, Connection
 from .shutdown import before_stop
+
+logger = logging.getLogger(__name__)
 
 CHECK_SECONDS = 1.0
 PARTS = 20
@@ -143,6 +146,8 @@ class Clients:
 
     def _stop(self) -> None:
         # Without it, the server waits for event streams, which have no end of their own.
+        if not self.is_stopping:
+            logger.info("The server stops, and closes %d WebSockets and event streams.", len(self))
         self.is_stopping = True
         for client in self:
             client.connection.close(RESTART)

@@ -30,7 +30,9 @@ from ..graphql.errors import (
 from ..graphql.limits import Limits
 from ..graphql.preparation import Operation
 from ..graphql.request import GraphQLRequest, RequestError, decode
+from ..log_context import enter_connection
 from ..origin import is_host_allowed
+from ..tracing import Link, OperationSpan
 from ..viewer import CHALLENGE, Credentials, InvalidCredentialError, Session, UnknownViewerError
 from .clients import Clients
 from .connection import CLOSE_TIMEOUT_SECONDS, Connection, server_transport
@@ -69,6 +71,7 @@ class HTTPHandler(GraphQLHTTPHandler):
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one HTTP request."""
         request = Request(scope, receive)
+        enter_connection()
         with ExitStack() as running:
             try:
                 answer = await self._answer(request, receive, send, running)
@@ -110,9 +113,12 @@ class HTTPHandler(GraphQLHTTPHandler):
         account = self._engine.budgets.account(consumer_of(session, address))
         CONSUMER.set(account.consumer)
         running.enter_context(account.operation(graphql_request.size))
+        span = running.enter_context(OperationSpan(graphql_request.trace, request.headers))
         try:
             operation = await self._prepare(graphql_request, request.method, media_type)
+            span.describe(operation.type.value, operation.name, operation.traced_document)
         except InvalidDocumentError as error:
+            span.fail(error)
             body = f'{{"errors":{describe(error)}}}'
             if media_type == EVENT_STREAM:
                 return _single_event(body)
@@ -122,7 +128,7 @@ class HTTPHandler(GraphQLHTTPHandler):
                 return Response(media_type=EVENT_STREAM)
             running.close()  # Another limit is there for connections.
             connection = Connection(receive, send, credentials, session, account)
-            return await self._stream(operation, connection, receive, send)
+            return await self._stream(operation, connection, receive, send, span.link)
         text, is_executed = await self._engine.execute(operation, session.viewer, account)
         running.enter_context(account.unread(len(text)))
         if media_type == EVENT_STREAM:
@@ -192,6 +198,7 @@ class HTTPHandler(GraphQLHTTPHandler):
         connection: Connection,
         receive: Receive,
         send: Send,
+        link: Link | None,
     ) -> Response | None:
         if (refusal := self._clients.refusal) is not None:
             logger.warning("Event stream refused: %s", refusal)
@@ -205,7 +212,7 @@ class HTTPHandler(GraphQLHTTPHandler):
         self._clients.add(stream)
         account.connections += 1
         try:
-            await stream.run(operation, receive, send)
+            await stream.run(operation, receive, send, link)
         except LimitError as error:
             return _single_event(f'{{"errors":{describe(error)}}}')
         finally:
