@@ -201,7 +201,7 @@ class Feed:
         self.is_connected = False
         self.wakes = 0
         """How often a watch was woken."""
-        self.reconnects = 0
+        self.reconnects: int = 0
         """How often the database was lost, or its changes could not be told apart any more."""
         self.backend = backend
         self.index: Index[Waiter] = Index()

@@ -115,10 +115,8 @@ class HTTPHandler(GraphQLHTTPHandler):
         running.enter_context(account.operation(graphql_request.size))
         span = running.enter_context(OperationSpan(graphql_request.trace, request.headers))
         try:
-            operation = await self._prepare(graphql_request, request.method, media_type)
-            span.describe(operation.type.value, operation.name, operation.traced_document)
+            operation = await self._prepare(graphql_request, request.method, media_type, span)
         except InvalidDocumentError as error:
-            span.fail(error)
             body = f'{{"errors":{describe(error)}}}'
             if media_type == EVENT_STREAM:
                 return _single_event(body)
@@ -174,13 +172,16 @@ class HTTPHandler(GraphQLHTTPHandler):
         except RequestError as error:
             raise HTTPError(400, str(error), code=error.code) from None
 
-    async def _prepare(self, request: GraphQLRequest, method: str, media_type: str) -> Operation:
-        operation = await self._engine.preparation.prepare(request)
-        if operation.type is OperationType.MUTATION and method != "POST":
-            raise HTTPError(405, "A mutation must be sent by POST.", {"Allow": "POST"})
-        if operation.is_subscription and media_type != EVENT_STREAM:
-            message = f"Subscriptions need a WebSocket, or {EVENT_STREAM} in the Accept header."
-            raise InvalidDocumentError([BadUserInputError(message)])
+    async def _prepare(
+        self, request: GraphQLRequest, method: str, media_type: str, span: OperationSpan
+    ) -> Operation:
+        try:
+            operation = await self._engine.preparation.prepare(request)
+            _check_transport(operation, method, media_type)
+        except (InvalidDocumentError, HTTPError) as error:
+            span.fail(error)
+            raise
+        span.describe(operation.type.value, operation.name, operation.traced_document)
         return operation
 
     async def _session(self, credentials: Credentials) -> Session:
@@ -232,6 +233,15 @@ def _preferred_media_type(request: Request) -> str:
     if chosen is None:
         raise HTTPError(406, f"Accept one of: {', '.join(offered[:3])}.")
     return chosen
+
+
+def _check_transport(operation: Operation, method: str, media_type: str) -> None:
+    """Raise HTTPError and InvalidDocumentError for what must come in another way."""
+    if operation.type is OperationType.MUTATION and method != "POST":
+        raise HTTPError(405, "A mutation must be sent by POST.", {"Allow": "POST"})
+    if operation.is_subscription and media_type != EVENT_STREAM:
+        message = f"Subscriptions need a WebSocket, or {EVENT_STREAM} in the Accept header."
+        raise InvalidDocumentError([BadUserInputError(message)])
 
 
 def _check_content_type(request: Request) -> None:

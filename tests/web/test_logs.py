@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 
-from app.web.logs import LineFormatter
+from app.web.logs import JSONFormatter, LineFormatter
 from tests.clients import connect, get
 from tests.conftest import StartServer
 from tests.items.models import Item
@@ -134,8 +134,10 @@ async def test_people_get_lines_if_they_ask_for_them(start_server: StartServer) 
 
 @pytest.mark.once
 def test_a_client_cannot_write_lines_of_its_own() -> None:
-    formatter = LineFormatter("{levelname}: {message}", style="{")
+    to_line = LineFormatter("{levelname}: {message}", style="{")
+    to_json = JSONFormatter()
     record = logging.makeLogRecord(
         {"levelname": "INFO", "msg": "origin %s", "args": ("x\nERROR: y\r",)}
     )
-    assert formatter.format(record) == r"INFO: origin x\nERROR: y\r"
+    assert to_line.format(record) == r"INFO: origin x\nERROR: y\r"
+    assert r'"message": "origin x\nERROR: y\r"' in to_json.format(record)

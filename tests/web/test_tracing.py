@@ -105,10 +105,14 @@ async def test_refused_operation_says_why(spans: Spans) -> None:
     assert span["status"]["status_code"] == "ERROR"
     assert span["attributes"] == {"error.type": "GRAPHQL_VALIDATION_FAILED"}
     assert span["events"] == []  # no traceback for what a client did
+    async with httpx.AsyncClient() as client:
+        await client.get(spans.server.http, params={"query": "mutation { createItem { id } }"})
+    [_, span] = await spans.until("GraphQL Operation", 2)
+    assert span["attributes"] == {"error.type": "METHOD_NOT_ALLOWED"}
     async with connect(spans.server.websocket) as socket:
         await socket.subscribe("{ unknown }")
         await socket.next_error()
-    [_, span] = await spans.until("GraphQL Operation", 2)
+    [*_, span] = await spans.until("GraphQL Operation", 3)
     assert span["attributes"] == {"error.type": "GRAPHQL_VALIDATION_FAILED"}
 
 
