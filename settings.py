@@ -231,25 +231,50 @@ ICON = BASE_DIR / "frontend" / "src" / "icon.svg"
 LOGIN_REDIRECT_URL = env.str("LOGIN_REDIRECT_URL", "") or ("/" if BOARD else "/admin/")
 LOGOUT_REDIRECT_URL = "/" if BOARD else LOGIN_URL
 
-# Metrics ------------------------------------------------------------------------------------------
+# To be seen ---------------------------------------------------------------------------------------
 
 # Whether /metrics tells whoever can reach it how much the server has to do.
 METRICS = env.bool("METRICS", False)
 # Where the workers of one server count together; empty: a folder of its own among temporary files.
 PROMETHEUS_MULTIPROC_DIR = env.str("PROMETHEUS_MULTIPROC_DIR", "")
 
+# Where `manage.py live` finds the servers of this host; empty: among temporary files.
+LIVE_STATUS_DIR = env.str("LIVE_STATUS_DIR", "")
+
+# Whether traces have the text of documents, with all values that clients write into them.
+GRAPHQL_TRACE_DOCUMENTS = env.bool("GRAPHQL_TRACE_DOCUMENTS", False)
+
 # Logging ------------------------------------------------------------------------------------------
 
 LOG_LEVEL = env.log_level("LOG_LEVEL", logging.INFO)
+# What collects logs reads objects, a person lines.
+LOG_FORMAT = env.str(
+    "LOG_FORMAT", "line" if DEBUG else "json", validate=validate.OneOf(["json", "line"])
+)
+LOGGING_CONFIG = "app.web.logs.configure"
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "formatters": {
+        "line": {
+            "()": "app.web.logs.LineFormatter",
+            "format": "{asctime} {levelname} {name}: {message}{where}",
+            "style": "{",
+        },
+        "json": {"()": "app.web.logs.JSONFormatter"},
+    },
     "filters": {
+        "where": {"()": "app.web.logs.Where"},
         "client_faults": {"()": "app.web.logs.ClientFaults"},
         "refusals": {"()": "app.web.logs.Refusals"},
     },
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "handlers": {
+        "stderr": {
+            "class": "logging.StreamHandler",
+            "formatter": LOG_FORMAT,
+            "filters": ["where"],
+        }
+    },
     "root": {"handlers": ["stderr"], "level": "WARNING"},
     "loggers": {
         **{name: {"level": LOG_LEVEL} for name in ("app", "orders", "django")},

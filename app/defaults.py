@@ -12,6 +12,9 @@ LIVE: Final[dict[str, Any]] = {
     "VIEWER_MODELS": None,
     # Where LISTEN works, if that is not the database's own address.
     "DATABASE_LISTEN_URL": "",
+    # Where `manage.py live` finds the servers of this host: a folder that only their user may
+    # enter. Empty: one of that user's own among the temporary files.
+    "LIVE_STATUS_DIR": "",
 }
 ACCESS: Final[dict[str, Any]] = {
     # Lets everybody see and change everything: for demonstrations, under DEBUG only.
@@ -22,6 +25,8 @@ ACCESS: Final[dict[str, Any]] = {
     "GRAPHQL_INTROSPECTION": None,
     # The path of a file with all documents that clients may ask for; empty: they may ask for any.
     "GRAPHQL_TRUSTED_DOCUMENTS": "",
+    # Whether traces have the text of documents, with all values that clients write into them.
+    "GRAPHQL_TRACE_DOCUMENTS": False,
 }
 LIMITS: Final[dict[str, int | float]] = {
     "GRAPHQL_MAX_MESSAGE_BYTES": 256 * 1024,

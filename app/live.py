@@ -6,8 +6,9 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Hashable
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Final, Protocol, Self
 
+from .activity import Activity
 from .background import Backoff
 
 logger = logging.getLogger(__name__)
@@ -57,13 +58,23 @@ class SharedOperation:
     starts with the latest.
     """
 
-    def __init__(self, start: Start, failures: Failures, forget: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        start: Start,
+        failures: Failures,
+        forget: Callable[[], object],
+        activity: Activity | None = None,
+    ) -> None:
         # In order of joining, which is about the order in which their memory lies.
         self.subscribers: dict[Subscriber, Charge | None] = {}
         self.task: asyncio.Task[None] | None = None
         self._start = start
         self._failures = failures
         self._forget = forget
+        self.activity: Final = activity
+        """What its source does."""
+        self.results = self.messages = 0
+        """How many results came of it, and how many subscribers were given one of these."""
         self._latest: bytes | None = None
         self._is_over = False
 
@@ -74,6 +85,7 @@ class SharedOperation:
         """
         self.subscribers[subscriber] = charge
         if self._latest is not None:
+            self.messages += 1
             subscriber.next(self._latest)
 
     def leave(self, subscriber: Subscriber) -> None:
@@ -122,6 +134,8 @@ class SharedOperation:
         if result == self._latest:
             return
         self._latest = result
+        self.results += 1
+        self.messages += len(self.subscribers)
         for subscriber in self.subscribers:
             subscriber.next(result)
 
@@ -170,21 +184,29 @@ class Live:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def join(
-        self, key: Hashable, start: Start, subscriber: Subscriber, charge: Charge | None = None
+        self,
+        key: Hashable,
+        start: Start,
+        subscriber: Subscriber,
+        charge: Charge | None = None,
+        activity: Activity | None = None,
     ) -> SharedOperation:
         """Let `subscriber` join the operation `key`, which `start` begins if nobody runs it yet.
 
+        `activity` is what its source will do, if this one begins it.
         Return the operation; `leave(subscriber)` on it ends the subscription, and releases its
         charge, as its end does.
         """
         operation = self.operations.get(key)
         if operation is None:
-            operation = self._run(key, start)
+            operation = self._run(key, start, activity)
         operation.join(subscriber, charge)
         return operation
 
-    def _run(self, key: Hashable, start: Start) -> SharedOperation:
-        operation = SharedOperation(start, self._failures, lambda: self.operations.pop(key))
+    def _run(self, key: Hashable, start: Start, activity: Activity | None) -> SharedOperation:
+        operation = SharedOperation(
+            start, self._failures, lambda: self.operations.pop(key), activity
+        )
         task = asyncio.get_running_loop().create_task(operation.run(), context=self._context.copy())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

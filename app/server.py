@@ -35,6 +35,7 @@ from .web.https import HTTPSOnly
 from .web.metrics import Metrics
 from .web.options import OptionsCheck
 from .web.pages import Page, Pages
+from .web.status import Status
 
 servers: Final[WeakSet["LiveGraphQL"]] = WeakSet()
 """All of this process, for the system checks."""
@@ -71,7 +72,9 @@ class LiveGraphQL:
             self.limits.max_connections, Authentication(self.authenticate)
         )
         self.engine: Final = Engine(schema, self.feed, self.live, self.limits)
-        self._metrics = Metrics(self.engine, self.feed, self.live, self.clients)
+        self._revocation = Revocation(self.feed, self.clients)
+        self._metrics = Metrics(self.engine, self.feed, self.live, self.clients, self._revocation)
+        self._status = Status(self.engine, self.live, self.clients)
         self._threads = threads
         self._pages: Pages | None = None
         servers.add(self)
@@ -92,9 +95,10 @@ class LiveGraphQL:
                 opened(threads=self._threads),
                 self.feed,
                 self.clients,
-                Revocation(self.feed, self.clients),
+                self._revocation,
                 self.live,
                 self._metrics,
+                self._status,
             ):
                 await stack.enter_async_context(each)
             yield

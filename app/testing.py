@@ -15,6 +15,7 @@ from .authentication.asking import Authentication
 from .authentication.sessions import session_of
 from .changes.change import Change
 from .changes.feed import Feed, backend_for
+from .changes.hearing import Hearing
 from .changes.postgresql import PostgreSQLBackend
 from .changes.sqlite import SQLiteBackend
 from .changes.triggers import CHANNEL, TABLE
@@ -272,6 +273,7 @@ class _Silence:
 
     is_precise = False
     silent_tables: frozenset[str] = frozenset()
+    hearing = Hearing()
 
     def check(self) -> None:
         pass

@@ -104,6 +104,12 @@ def nginx() -> str:
 
 
 @pytest.fixture(scope="session")
+def promtool() -> str:
+    """The path of Prometheus' tool. In CI it must be there."""
+    return _program("promtool", "promtool is needed: apt-get install prometheus")
+
+
+@pytest.fixture(scope="session")
 def server_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where servers write their logs."""
     return tmp_path_factory.mktemp("servers")

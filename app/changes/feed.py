@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextvars import ContextVar
+from time import monotonic
 from typing import Any, Protocol, Self
 
 from django.conf import settings
@@ -11,11 +12,13 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS, connections, router
 from django.db.models import Model, QuerySet
 
+from ..activity import ACTIVITY, EVERYTHING
 from ..background import BackgroundTask, Backoff
 from ..exceptions import LiveError
 from ..turns import IS_EXPENSIVE, Turn, Turns
 from .change import Change
 from .conditions import Dependency, dependencies
+from .hearing import Hearing
 from .index import Index
 from .live_models import live_models
 from .postgresql import PostgreSQLBackend
@@ -48,6 +51,11 @@ class Backend(Protocol):
         """The live tables whose changes the database does not tell at the moment."""
         ...
 
+    @property
+    def hearing(self) -> Hearing:
+        """How well it hears."""
+        ...
+
     def check(self) -> None:
         """Raise ImproperlyConfigured if the database cannot be followed at all."""
         ...
@@ -75,6 +83,8 @@ class Watch:
         self._fixed = dependencies
         self._querysets = querysets
         self._changing: list[Dependency] = []
+        self._activity = ACTIVITY.get()
+        self._tell_activity()
         feed.index.add(self._waiter, self._fixed)
         feed.waiters.add(self._waiter)
         feed.tell_of(self._fixed)
@@ -91,6 +101,7 @@ class Watch:
             self._feed.index.add(self._waiter, found)
             self._feed.index.discard(self._waiter, self._changing)
             self._changing = found
+            self._tell_activity()
             self._feed.tell_of([*self._fixed, *found])
 
     def __aiter__(self) -> Self:
@@ -100,14 +111,22 @@ class Watch:
         self._waiter.end_turn()
         await self._waiter.wait()
         await self._waiter.begin_turn()
-        self._waiter.is_due = False
+        woken_at, tables = self._waiter.begin()
+        if self._activity is not None:
+            self._activity.begin(woken_at, tables)
         for queryset in self._querysets:
             # Who iterates over the very queryset that was named would get the first rows for ever.
             queryset._result_cache = None
             queryset._prefetch_done = False  # type: ignore[attr-defined]  # not in the stubs
 
+    def _tell_activity(self) -> None:
+        if self._activity is not None:
+            self._activity.waits_for[id(self)] = (*self._fixed, *self._changing)
+
     def __del__(self) -> None:
         self._waiter.end_turn()
+        if self._activity is not None:
+            self._activity.waits_for.pop(id(self), None)
         self._feed.index.discard(self._waiter, (*self._fixed, *self._changing))
         self._feed.waiters.discard(self._waiter)
 
@@ -118,12 +137,14 @@ class Waiter:
     There are very many, and an `asyncio.Event` for each would be most of their memory.
     """
 
-    __slots__ = ("_changed", "_turn", "_turns", "is_due")
+    __slots__ = ("_changed", "_tables", "_turn", "_turns", "_woken_at", "is_due")
 
     def __init__(self, turns: Turns) -> None:
         self.is_due = True
         """Whether something has changed that nobody has looked at yet."""
         self._changed: asyncio.Future[None] | None = None
+        self._woken_at: float | None = None
+        self._tables = EVERYTHING
         self._turns = turns
         self._turn: Turn | None = None
 
@@ -132,8 +153,14 @@ class Waiter:
         """Whether its source has looked at all that it was woken for."""
         return self._changed is not None and not self._changed.done()
 
-    def wake(self) -> None:
-        """Tell the watch of a change."""
+    def wake(self, now: float, tables: frozenset[str]) -> None:
+        """Tell the watch of a change in some of these tables."""
+        if self._woken_at is None:
+            self._woken_at, self._tables = now, tables
+        elif self._tables is not tables:
+            # Where one may be of any table, nothing is told of the others.
+            is_known = self._tables and tables
+            self._tables = self._tables | tables if is_known else EVERYTHING
         self.is_due = True
         if self._changed is not None and not self._changed.done():
             self._changed.set_result(None)
@@ -146,6 +173,11 @@ class Waiter:
                 await self._changed
             finally:
                 self._changed = None
+
+    def begin(self) -> tuple[float | None, frozenset[str]]:
+        """Look at all changes until now: since when there are some, by `monotonic`, and in what."""
+        woken_at, self._woken_at, self.is_due = self._woken_at, None, False
+        return woken_at, self._tables
 
     async def begin_turn(self) -> None:
         """Wait until it is this one's turn to work."""
@@ -169,6 +201,8 @@ class Feed:
         self.is_connected = False
         self.wakes = 0
         """How often a watch was woken."""
+        self.reconnects: int = 0
+        """How often the database was lost, or its changes could not be told apart any more."""
         self.backend = backend
         self.index: Index[Waiter] = Index()
         self.waiters: set[Waiter] = set()
@@ -216,8 +250,9 @@ class Feed:
     def announce(self, changes: list[Change] | None) -> None:
         """Wake whom the changes concern; all, if None."""
         woken = self.waiters if changes is None else self._concerned(changes)
+        now, tables = monotonic(), frozenset(change.table for change in changes or ())
         for waiter in woken:
-            waiter.wake()
+            waiter.wake(now, tables)
         self.wakes += len(woken)
         for observer in self.observers:
             observer(changes)
@@ -269,6 +304,7 @@ class Feed:
                 if self.is_connected or not backoff.attempt:
                     what = "begins anew" if isinstance(error, LiveError) else "lost the database"
                     logger.warning("Change feed: %s, reconnecting. %s", what, error)
+                self.reconnects += self.is_connected
                 self.is_connected = False
                 await backoff.pause()
 

@@ -14,12 +14,14 @@ from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import lru_cache
+from time import monotonic
 from typing import Any
 
 import psycopg
 
 from ..exceptions import LiveError
 from .change import Change
+from .hearing import Hearing
 from .triggers import CHANNEL, LEASE, TABLE
 
 LOOK_SECONDS = 0.02
@@ -46,19 +48,36 @@ _SET_LEASE = f"""
     SELECT setval('{LEASE}', (extract(epoch FROM clock_timestamp()) * 1000)::bigint + %s)
 """  # noqa: S608 - constants
 _TAKE_LEASE = f"{_SET_LEASE}, pg_notify('{CHANNEL}', '')"
+# Tables of a version before have no `written_at`.
+_HAS_TIMES = f"""
+    SELECT EXISTS (
+        SELECT FROM pg_attribute
+        WHERE attrelid = '{TABLE}'::regclass AND attname = 'written_at' AND NOT attisdropped
+    )
+"""  # noqa: S608 - constants
+# Of a commit, where PostgreSQL keeps it; else of the statement.
+_WRITTEN_AT = """
+    coalesce(
+        CASE WHEN current_setting('track_commit_timestamp')::boolean
+            THEN pg_xact_commit_timestamp(xid::text::xid)
+        END,
+        written_at
+    )
+"""
 _LOOK = f"""
     WITH now AS MATERIALIZED (SELECT pg_current_snapshot() AS snapshot)
     SELECT now.snapshot::text,
         (extract(epoch FROM statement_timestamp()) * 1000)::bigint,
         (extract(epoch FROM clock_timestamp()) * 1000)::bigint,
         (SELECT last_value FROM {LEASE}),
-        NULL, NULL
+        NULL, NULL, NULL
     FROM now
     UNION ALL (
         SELECT NULL, NULL, NULL, NULL, relation,
-            CASE WHEN sum(size) OVER (ROWS UNBOUNDED PRECEDING) <= {MAX_KEYS} THEN keys END
+            CASE WHEN sum(size) OVER (ROWS UNBOUNDED PRECEDING) <= {MAX_KEYS} THEN keys END,
+            (extract(epoch FROM written) * 1000)::bigint
         FROM (
-            SELECT relation, keys, size FROM now JOIN {TABLE} ON
+            SELECT relation, keys, size, WRITTEN_AT AS written FROM now JOIN {TABLE} ON
                 xid >= pg_snapshot_xmax(%(last)s::pg_snapshot)
                     AND xid < pg_snapshot_xmax(now.snapshot)
                 OR xid = ANY (ARRAY(SELECT pg_snapshot_xip(%(last)s::pg_snapshot)))
@@ -130,6 +149,8 @@ class Look:
     lease: int
     changes: list[Change] | None
     """None if they were too many."""
+    oldest: int | None = None
+    """When the first of the changes was committed, or written if that is not known."""
 
 
 class Pace:
@@ -167,10 +188,19 @@ class Pace:
 class Listener:
     """Follows the table of changes on a connection that nobody else uses."""
 
-    def __init__(self, connection: psycopg.AsyncConnection[Any], *, is_notified: bool) -> None:
+    def __init__(
+        self,
+        connection: psycopg.AsyncConnection[Any],
+        *,
+        is_notified: bool,
+        hearing: Hearing | None = None,
+    ) -> None:
         self.looks = 0
         """How often it has looked."""
         self._connection = connection
+        self.hearing = hearing or Hearing()
+        """How well it hears, for `/metrics`."""
+        self._statement = ""
         self._is_notified = is_notified
         self._was_notified = False
         connection.add_notify_handler(self._note)
@@ -186,6 +216,9 @@ class Listener:
         # A snapshot is older than what its own statement sets.
         await self._execute(_SET_LEASE, [-1])
         await self._execute(_END_A_NUMBER)
+        ((has_times,),) = await self._execute(_HAS_TIMES)
+        written_at = _WRITTEN_AT if has_times else "NULL::timestamptz"
+        self._statement = _LOOK.replace("WRITTEN_AT", written_at)
         ((now,),) = await self._execute("SELECT pg_current_snapshot()::text")
         look = await self._look(now)
         unheard = look.snapshot.under_way
@@ -206,6 +239,7 @@ class Listener:
                 pause = min(2 * pause, MAX_PAUSE_SECONDS)
             if pace.has_to_see_who_is_under_way(look):
                 await self._execute(_END_A_NUMBER)
+            asked_at = monotonic()
             last, look = look, await self._look(look.snapshot.text)
             if not 0 <= look.at - last.began_at <= KEEP_MS:
                 seconds = (look.at - last.began_at) / 1000
@@ -215,6 +249,10 @@ class Listener:
             ended = unheard - look.snapshot.under_way
             unheard -= ended
             yield None if ended else look.changes
+            if look.oldest is not None:
+                # It was not committed yet when the last look began.
+                before = look.began_at - max(look.oldest, last.began_at)
+                self.hearing.lag.observe(max(0, before / 1000) + monotonic() - asked_at)
             await self._keep_lease(look, found_at)
             await deletion.note(look)
 
@@ -236,13 +274,15 @@ class Listener:
 
     async def _look(self, last: str) -> Look:
         self.looks += 1
-        rows = await self._execute(_LOOK, {"last": last})
+        rows = await self._execute(self._statement, {"last": last})
+        self.hearing.heard_at = monotonic()
         ((snapshot, began_at, at, lease, *_),) = [row for row in rows if row[0] is not None]
         changes: list[Change] | None = None
         if len(rows) <= MAX_STATEMENTS + 1:
-            found = (change for row in rows if row[4] for change in _read(*row[4:]))
+            found = (change for row in rows if row[4] for change in _read(*row[4:6]))
             changes = list(dict.fromkeys(found))
-        return Look(Snapshot(snapshot), began_at, at, lease, changes)
+        oldest = min((row[6] for row in rows if row[6] is not None), default=None)
+        return Look(Snapshot(snapshot), began_at, at, lease, changes, oldest)
 
     async def _execute(self, statement: str, parameters: Any = None) -> list[tuple[Any, ...]]:
         return await execute(self._connection, statement, parameters)

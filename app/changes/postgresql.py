@@ -12,8 +12,9 @@ from psycopg.conninfo import conninfo_to_dict
 
 from ..exceptions import LiveError
 from .change import Change
+from .hearing import Hearing
 from .listener import POLL_SECONDS, Listener, execute
-from .triggers import CHANNEL, FIND_TRIGGERS, missing
+from .triggers import CHANNEL, FIND_TRIGGERS, TABLE, missing
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +22,11 @@ CONNECT_TIMEOUT_SECONDS = 10
 HEARING_SECONDS = 2
 TRIGGERS_SECONDS = 300.0
 """Between two looks whether the triggers are still there."""
+ROWS_SECONDS = 10.0
+"""Between two looks how large the table of changes is, if somebody measures."""
+_COUNT_ROWS = f"""
+    SELECT n_live_tup, n_dead_tup FROM pg_stat_user_tables WHERE relid = '{TABLE}'::regclass
+"""  # noqa: S608 - constants
 # What Django passes to a psycopg connection for its own cursors.
 DJANGO_PARAMETERS = {"context", "cursor_factory", "prepare_threshold"}
 
@@ -37,6 +43,7 @@ class PostgreSQLBackend:
     def __init__(self, using: str) -> None:
         self.silent_tables: frozenset[str] = frozenset()
         """The live tables without a trigger, by the last look at them."""
+        self.hearing = Hearing()
         self._using = using
 
     def check(self) -> None:
@@ -50,11 +57,15 @@ class PostgreSQLBackend:
         loop = asyncio.get_running_loop()
         async with await self.connect() as connection:
             await self._look_for_triggers(connection)
-            listener = Listener(connection, is_notified=await self._is_notified(connection))
-            looked_at = loop.time()
+            is_notified = await self._is_notified(connection)
+            listener = Listener(connection, is_notified=is_notified, hearing=self.hearing)
+            looked_at, counted_at = loop.time(), -ROWS_SECONDS
             try:
                 async for changes in listener.follow():
                     yield changes
+                    if self.hearing.is_measured and loop.time() - counted_at > ROWS_SECONDS:
+                        counted_at = loop.time()
+                        await self._count_rows(connection)
                     if loop.time() - looked_at > TRIGGERS_SECONDS:
                         looked_at, were_silent = loop.time(), self.silent_tables
                         await self._look_for_triggers(connection)
@@ -104,6 +115,11 @@ class PostgreSQLBackend:
             POLL_SECONDS * 1000,
         )
         return False
+
+    async def _count_rows(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        # Statistics, since counting would take longer the more there are.
+        for rows, dead_rows in await execute(connection, _COUNT_ROWS):
+            self.hearing.rows, self.hearing.dead_rows = rows, dead_rows
 
     async def _look_for_triggers(self, connection: psycopg.AsyncConnection[Any]) -> None:
         found = await execute(connection, FIND_TRIGGERS)

@@ -5,11 +5,13 @@ import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
+from time import monotonic
 
 from django.core.exceptions import ImproperlyConfigured
 
 from ..exceptions import LiveError
 from .change import Change
+from .hearing import Hearing
 
 POLL_SECONDS = 0.02
 POLLS_A_FILE_CHECK = 50
@@ -27,6 +29,7 @@ class SQLiteBackend:
 
     def __init__(self, name: str) -> None:
         self._path = Path(name)
+        self.hearing = Hearing()
         self.looks = 0
         """How often it has looked, and told what it has seen."""
 
@@ -54,8 +57,11 @@ class SQLiteBackend:
             while True:
                 for _ in range(POLLS_A_FILE_CHECK):
                     last, version = version, _data_version(connection, version)
+                    heard_at, self.hearing.heard_at = self.hearing.heard_at, monotonic()
                     if version != last:
                         yield None
+                        if last != -1:  # It was committed after the poll before.
+                            self.hearing.lag.observe(monotonic() - heard_at)
                     self.looks += 1
                     await asyncio.sleep(POLL_SECONDS)
                 # A restored backup is another file: nobody writes to the opened one any more.

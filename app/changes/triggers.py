@@ -53,10 +53,21 @@ _CREATE_TABLE = f"""
         xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
         relation text NOT NULL,
         keys text[],
-        size integer
+        size integer,
+        written_at timestamptz DEFAULT clock_timestamp()
     ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
     CREATE INDEX IF NOT EXISTS {TABLE}_xid ON {TABLE} (xid);
     CREATE SEQUENCE IF NOT EXISTS {LEASE} MINVALUE 0 START 0 OWNED BY {TABLE}.xid;
+"""
+# Tables of a version before lack it. Its default, which triggers of any version use, comes in a
+# second step, or all rows would be written anew.
+_FIND_TIMES = (
+    "SELECT FROM pg_attribute WHERE attrelid = %s::regclass AND attname = 'written_at' "
+    "AND NOT attisdropped"
+)
+_ADD_TIMES = f"""
+    ALTER TABLE {TABLE} ADD COLUMN IF NOT EXISTS written_at timestamptz;
+    ALTER TABLE {TABLE} ALTER COLUMN written_at SET DEFAULT clock_timestamp();
 """
 _FIND_SCHEMA = "SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = %s::regclass"
 _FIND_COLUMNS = """
@@ -178,6 +189,9 @@ def synchronize(using: str, **_: Any) -> None:
 def _prepare(cursor: CursorWrapper) -> str:
     """Create the table of changes. Return its schema, quoted."""
     cursor.execute(_CREATE_TABLE)
+    cursor.execute(_FIND_TIMES, [TABLE])
+    if not cursor.fetchall():  # Only then, since it waits for the transactions that write there.
+        cursor.execute(_ADD_TIMES)
     cursor.execute(_FIND_SCHEMA, [TABLE])
     return str(cursor.fetchone()[0])
 

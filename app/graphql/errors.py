@@ -126,6 +126,11 @@ class OperationError(LiveError):
         super().__init__("; ".join(error.message for error in errors))
         self.errors = errors
 
+    @property
+    def code(self) -> str:
+        """That of the first error."""
+        return str((self.errors[0].extensions or {}).get("code", "")) if self.errors else ""
+
 
 class InvalidDocumentError(OperationError):
     """The document cannot be parsed or validated, or is larger than it may be."""

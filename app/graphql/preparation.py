@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeVar
 
+from django.conf import settings
 from graphql import (
     DocumentNode,
     GraphQLError,
@@ -22,6 +23,7 @@ from .documents import Document, Documents, persisted_hash
 from .errors import (
     BadUserInputError,
     InvalidDocumentError,
+    NotInSafelistError,
     PersistedQueryNotFoundError,
     PersistedQueryNotSupportedError,
     TooLargeError,
@@ -52,6 +54,8 @@ class Operation:
     request: GraphQLRequest
     document: DocumentNode
     type: OperationType
+    name: str
+    """As the client has it; "" if it has none."""
     field: str
     """The name of its first field, for the log."""
     key: bytes
@@ -60,6 +64,11 @@ class Operation:
     """How large its result may be, in fields."""
     is_expensive: bool
     """Whether executing it keeps the event loop from all others for a while."""
+
+    @property
+    def traced_document(self) -> str | None:
+        """The document's text, if traces may have it."""
+        return self.request.query if settings.GRAPHQL_TRACE_DOCUMENTS else None
 
     @property
     def is_subscription(self) -> bool:
@@ -108,6 +117,7 @@ class Preparation:
             replace(request, variables=variables, persisted_query=None),
             document.node,
             operation.operation,
+            name,
             first.value if first else "",
             key,
             size.cost,
@@ -116,7 +126,12 @@ class Preparation:
 
     async def _document(self, request: GraphQLRequest) -> Document:
         if self.trusted is not None:
-            return self.trusted.find(request)
+            try:
+                return self.trusted.find(request)
+            except InvalidDocumentError as error:
+                if isinstance(error.errors[0], NotInSafelistError):
+                    self._refused[NotInSafelistError.code] += 1
+                raise
         text, hash_ = request.query, persisted_hash(request)
         if request.document_id is not None:
             raise InvalidDocumentError([PersistedQueryNotSupportedError(NO_TRUSTED_DOCUMENTS)])

@@ -2,11 +2,14 @@
 
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from math import isfinite
+from types import MappingProxyType
 from typing import Any, NoReturn, Self
 
 from ..exceptions import LiveError
+from ..tracing import carried_by
 
 # Below it, neither Python nor PostgreSQL runs out of stack, on any version.
 MAX_JSON_DEPTH = 64
@@ -20,6 +23,7 @@ BATCHING = (
     "Batching is not supported: send each operation in a request of its own (with Apollo, by "
     "HttpLink instead of BatchHttpLink), or over a WebSocket."
 )
+_NO_TRACE: Mapping[str, str] = MappingProxyType({})
 _TEXT = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
 _BRACKET = re.compile(r"[\[\]{}]")
 
@@ -46,6 +50,8 @@ class GraphQLRequest:
     variables: dict[str, Any]
     size: int
     """How many characters or bytes it took, all together."""
+    trace: Mapping[str, str] = field(default_factory=lambda: _NO_TRACE)
+    """The W3C trace context of its `extensions`, by header names."""
 
     @classmethod
     def from_json(cls, value: object, size: int) -> Self:
@@ -66,7 +72,13 @@ class GraphQLRequest:
         else:
             query = query or None  # graphql-ws insists on sending text.
         return cls(
-            query, document_id, persisted_query, operation_name or None, variables or {}, size
+            query,
+            document_id,
+            persisted_query,
+            operation_name or None,
+            variables or {},
+            size,
+            carried_by(extensions) if extensions else _NO_TRACE,
         )
 
 

@@ -1,6 +1,8 @@
 """All clients connected to this process: counted, kept alive, and closed when the process ends."""
 
 import asyncio
+import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from typing import Final, Protocol, Self
@@ -10,6 +12,8 @@ from ..background import BackgroundTask
 from ..viewer import Credentials, Session
 from .connection import Close, Connection
 from .shutdown import before_stop
+
+logger = logging.getLogger(__name__)
 
 CHECK_SECONDS = 1.0
 """Between two looks at a client of whom something is awaited."""
@@ -54,7 +58,11 @@ class Clients:
         """The first that is not over."""
         self._by_session: dict[str, set[Connection]] = {}
         self._by_user: dict[str, set[Connection]] = {}
-        self._sent_to_others = 0
+        self._sent_to_others = self._dropped_of_others = 0
+        self.opened = 0
+        """How many have connected."""
+        self.closed: Final = Counter[int]()
+        """How many the server has closed, by code."""
         self.is_stopping = False
         """Whether the process has been told to stop."""
         self._task: BackgroundTask | None = None
@@ -82,8 +90,14 @@ class Clients:
         """How many messages this process has sent to clients, those who have left included."""
         return self._sent_to_others + sum(each.connection.outbox.sent for each in self)
 
+    @property
+    def dropped(self) -> int:
+        """How many results were not sent, since newer ones came before their clients read."""
+        return self._dropped_of_others + sum(each.connection.outbox.dropped for each in self)
+
     def add(self, client: Client) -> None:
         """Look after the client from now on."""
+        self.opened += 1
         self._look_in(client, CHECK_SECONDS)
         self._enter(client.connection)
 
@@ -92,6 +106,7 @@ class Clients:
         self._look_no_more(client)
         self._leave(client.connection)
         self._sent_to_others += client.connection.outbox.sent
+        self._dropped_of_others += client.connection.outbox.dropped
 
     def identify(self, connection: Connection, credentials: Credentials, session: Session) -> None:
         """Note who one of them is now."""
@@ -138,6 +153,8 @@ class Clients:
 
     def _stop(self) -> None:
         # Without it, the server waits for event streams, which have no end of their own.
+        if not self.is_stopping:
+            logger.info("The server stops, and closes %d WebSockets and event streams.", len(self))
         self.is_stopping = True
         for client in self:
             client.connection.close(RESTART)

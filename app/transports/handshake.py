@@ -14,9 +14,10 @@ from ..graphql.budgets import consumer_of
 from ..graphql.engine import Engine
 from ..graphql.errors import TooManyConnectionsError
 from ..graphql.limits import Limits
+from ..log_context import enter_connection
 from ..origin import is_origin_allowed
 from ..viewer import Credentials, InvalidCredentialError, UnknownViewerError
-from .clients import Clients
+from .clients import RESTART, Clients
 from .connection import Close, Connection
 from .denial import deny
 from .identity import STRANGER, Identity
@@ -46,6 +47,7 @@ class WebSocketHandler(GraphQLWebsocketHandlerBase):
         """Serve one WebSocket from its handshake to its end."""
         address, port = scope.get("client") or ("?", "?")
         peer = f"{address}:{port}"
+        enter_connection()
         headers = Headers(scope=scope)
         await receive()  # websocket.connect
         if not is_origin_allowed(headers):
@@ -87,6 +89,7 @@ class WebSocketHandler(GraphQLWebsocketHandlerBase):
         CONSUMER.set(connection.account.consumer)
 
         async def close(close: Close) -> None:
+            self._clients.closed[close.code] += 1
             await _close(connection, send, close, peer)
 
         offered = scope["subprotocols"]
@@ -134,5 +137,6 @@ async def refuse_unknown_path(websocket: StarletteWebSocket) -> None:
 async def _close(connection: Connection, send: Send, close: Close, peer: str) -> None:
     # A reason has at most 123 bytes (RFC 6455, section 5.5), and may quote what the client sent.
     reason = close.reason.encode("ascii", "backslashreplace")[:123].decode()
-    logger.info("WebSocket of %s closed with %s: %r", peer, close.code, reason)
+    if close is not RESTART:  # of which `Clients` has told
+        logger.info("WebSocket of %s closed with %s: %r", peer, close.code, reason)
     await connection.finish(send, {"type": "websocket.close", "code": close.code, "reason": reason})

@@ -30,7 +30,9 @@ from ..graphql.errors import (
 from ..graphql.limits import Limits
 from ..graphql.preparation import Operation
 from ..graphql.request import GraphQLRequest, RequestError, decode
+from ..log_context import enter_connection
 from ..origin import is_host_allowed
+from ..tracing import Link, OperationSpan
 from ..viewer import CHALLENGE, Credentials, InvalidCredentialError, Session, UnknownViewerError
 from .clients import Clients
 from .connection import CLOSE_TIMEOUT_SECONDS, Connection, server_transport
@@ -69,6 +71,7 @@ class HTTPHandler(GraphQLHTTPHandler):
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one HTTP request."""
         request = Request(scope, receive)
+        enter_connection()
         with ExitStack() as running:
             try:
                 answer = await self._answer(request, receive, send, running)
@@ -110,8 +113,9 @@ class HTTPHandler(GraphQLHTTPHandler):
         account = self._engine.budgets.account(consumer_of(session, address))
         CONSUMER.set(account.consumer)
         running.enter_context(account.operation(graphql_request.size))
+        span = running.enter_context(OperationSpan(graphql_request.trace, request.headers))
         try:
-            operation = await self._prepare(graphql_request, request.method, media_type)
+            operation = await self._prepare(graphql_request, request.method, media_type, span)
         except InvalidDocumentError as error:
             body = f'{{"errors":{describe(error)}}}'
             if media_type == EVENT_STREAM:
@@ -122,7 +126,7 @@ class HTTPHandler(GraphQLHTTPHandler):
                 return Response(media_type=EVENT_STREAM)
             running.close()  # Another limit is there for connections.
             connection = Connection(receive, send, credentials, session, account)
-            return await self._stream(operation, connection, receive, send)
+            return await self._stream(operation, connection, receive, send, span.link)
         text, is_executed = await self._engine.execute(operation, session.viewer, account)
         running.enter_context(account.unread(len(text)))
         if media_type == EVENT_STREAM:
@@ -168,13 +172,16 @@ class HTTPHandler(GraphQLHTTPHandler):
         except RequestError as error:
             raise HTTPError(400, str(error), code=error.code) from None
 
-    async def _prepare(self, request: GraphQLRequest, method: str, media_type: str) -> Operation:
-        operation = await self._engine.preparation.prepare(request)
-        if operation.type is OperationType.MUTATION and method != "POST":
-            raise HTTPError(405, "A mutation must be sent by POST.", {"Allow": "POST"})
-        if operation.is_subscription and media_type != EVENT_STREAM:
-            message = f"Subscriptions need a WebSocket, or {EVENT_STREAM} in the Accept header."
-            raise InvalidDocumentError([BadUserInputError(message)])
+    async def _prepare(
+        self, request: GraphQLRequest, method: str, media_type: str, span: OperationSpan
+    ) -> Operation:
+        try:
+            operation = await self._engine.preparation.prepare(request)
+            _check_transport(operation, method, media_type)
+        except (InvalidDocumentError, HTTPError) as error:
+            span.fail(error)
+            raise
+        span.describe(operation.type.value, operation.name, operation.traced_document)
         return operation
 
     async def _session(self, credentials: Credentials) -> Session:
@@ -192,6 +199,7 @@ class HTTPHandler(GraphQLHTTPHandler):
         connection: Connection,
         receive: Receive,
         send: Send,
+        link: Link | None,
     ) -> Response | None:
         if (refusal := self._clients.refusal) is not None:
             logger.warning("Event stream refused: %s", refusal)
@@ -201,11 +209,11 @@ class HTTPHandler(GraphQLHTTPHandler):
             account.check_connections()
         except TooManyConnectionsError as error:
             raise HTTPError(429, str(error), {"Retry-After": "5"}) from None
-        stream = EventStream(self._engine, self._limits, connection)
+        stream = EventStream(self._engine, self._limits, self._clients, connection)
         self._clients.add(stream)
         account.connections += 1
         try:
-            await stream.run(operation, receive, send)
+            await stream.run(operation, receive, send, link)
         except LimitError as error:
             return _single_event(f'{{"errors":{describe(error)}}}')
         finally:
@@ -225,6 +233,15 @@ def _preferred_media_type(request: Request) -> str:
     if chosen is None:
         raise HTTPError(406, f"Accept one of: {', '.join(offered[:3])}.")
     return chosen
+
+
+def _check_transport(operation: Operation, method: str, media_type: str) -> None:
+    """Raise HTTPError and InvalidDocumentError for what must come in another way."""
+    if operation.type is OperationType.MUTATION and method != "POST":
+        raise HTTPError(405, "A mutation must be sent by POST.", {"Allow": "POST"})
+    if operation.is_subscription and media_type != EVENT_STREAM:
+        message = f"Subscriptions need a WebSocket, or {EVENT_STREAM} in the Accept header."
+        raise InvalidDocumentError([BadUserInputError(message)])
 
 
 def _check_content_type(request: Request) -> None:

@@ -21,6 +21,8 @@ from ..graphql.preparation import Operation
 from ..graphql.request import GraphQLRequest, encode
 from ..graphql.response import error_response
 from ..live import SharedOperation
+from ..log_context import MAX_CHARACTERS, OPERATION
+from ..tracing import Link, OperationSpan
 from ..viewer import InvalidCredentialError, UnknownViewerError
 from .connection import Connection
 from .outbox import Newest, Outbox
@@ -122,19 +124,22 @@ class Operations:
             raise self._connection.account.refusal(error)
 
     async def _run(self, id_: str, execution: "Execution", request: GraphQLRequest) -> None:
+        OPERATION.set(id_[:MAX_CHARACTERS])
         result = errors = None
         try:
-            operation = await self._engine.preparation.prepare(request)
-            del request  # which may be long
-            execution.type = operation.type
-            if execution.is_over and operation.type is not OperationType.MUTATION:
-                return
-            # Rights may have changed since the handshake.
-            viewer = await self._viewer()
-            if operation.is_subscription:
-                self._subscribe(id_, execution, operation, viewer)
-                return
-            result = await self._execute(operation, viewer)
+            with OperationSpan(request.trace, self._connection.credentials.headers) as span:
+                operation = await self._engine.preparation.prepare(request)
+                del request  # which may be long
+                execution.type = operation.type
+                span.describe(operation.type.value, operation.name, operation.traced_document)
+                if execution.is_over and operation.type is not OperationType.MUTATION:
+                    return
+                # Rights may have changed since the handshake.
+                viewer = await self._viewer()
+                if operation.is_subscription:
+                    self._subscribe(id_, execution, operation, viewer, span.link)
+                    return
+                result = await self._execute(operation, viewer)
         except Exception as error:
             errors = describe(error)
         if self._by_id.get(id_) is not execution:
@@ -155,7 +160,12 @@ class Operations:
             raise UnavailableError(str(error)) from None
 
     def _subscribe(
-        self, id_: str, execution: "Execution", operation: Operation, viewer: Hashable
+        self,
+        id_: str,
+        execution: "Execution",
+        operation: Operation,
+        viewer: Hashable,
+        link: Link | None,
     ) -> None:
         if self._by_id.get(id_) is not execution:
             return
@@ -163,7 +173,7 @@ class Operations:
         self._by_id[id_] = subscription
         try:
             subscription.operation = self._engine.subscribe(
-                operation, viewer, subscription, self._connection.account
+                operation, viewer, subscription, self._connection.account, link
             )
         except BaseException:
             self._by_id[id_] = execution

@@ -39,6 +39,8 @@ class Outbox(Unread):
         super().__init__()
         self.sent = 0
         """How many messages have been handed over for sending."""
+        self.dropped = 0
+        """How many results were not sent, since a newer one came before the client read."""
         self.longest = 0
         """The length of the longest message among them, in bytes."""
         self.writing_since: float | None = None
@@ -65,6 +67,7 @@ class Outbox(Unread):
         if self._is_closed:
             return
         if self._is_sending or self._send is None:
+            self.dropped += isinstance(key, Newest) and key in self._messages
             if isinstance(key, Newest) and key.sent == message:
                 self._messages.pop(key, None)
             else:

@@ -6,13 +6,15 @@ from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Self
+from time import monotonic
+from typing import Any, Final, Self
 
 from ..authentication.tables import users_in, viewer_columns
 from ..background import BackgroundTask
 from ..changes.change import Change
 from ..changes.feed import Feed
 from ..database.calls import run
+from ..histogram import Histogram
 from ..viewer import InvalidCredentialError
 from .clients import Clients
 from .connection import CHANGED, EXPIRED, Connection, is_same
@@ -78,6 +80,10 @@ class Revocation:
         """What a row tells of a viewer, by table."""
         self.concerned = Concerned()
         """Who will be reviewed."""
+        self.reviewed = 0
+        """How many connections it has looked at."""
+        self.seconds: Final = Histogram(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+        """How long reviews of somebody took."""
         self._is_due = asyncio.Event()
 
     async def __aenter__(self) -> Self:
@@ -139,6 +145,7 @@ class Revocation:
 
         Raise what was wrong if that is so of all who are looked at together.
         """
+        began = monotonic()
         connections = _in_order(await self._connections(concerned))
         failed: list[tuple[Connection, BaseException]] = []
         for start in range(0, len(connections), MAX_CONNECTIONS_AT_ONCE):
@@ -148,6 +155,9 @@ class Revocation:
             if len(errors) == len(some):
                 raise errors[0][1]
             failed += errors
+        if connections:
+            self.reviewed += len(connections)
+            self.seconds.observe(monotonic() - began)
         if failed:
             message = "%d viewers could not be reviewed, trying again: %s"
             logger.warning(message, len(failed), failed[0][1])

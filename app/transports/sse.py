@@ -12,6 +12,8 @@ from starlette.types import Receive, Send
 from ..graphql.engine import Engine
 from ..graphql.limits import Limits
 from ..graphql.preparation import Operation
+from ..tracing import Link
+from .clients import RESTART, Clients
 from .connection import Close, Connection
 from .outbox import Newest
 
@@ -30,14 +32,19 @@ COMPLETED: Final = Close(1000, "Completed")
 class EventStream(Newest):
     """One event stream: a subscriber of a shared operation."""
 
-    def __init__(self, engine: Engine, limits: Limits, connection: Connection) -> None:
+    def __init__(
+        self, engine: Engine, limits: Limits, clients: Clients, connection: Connection
+    ) -> None:
         super().__init__()
         self.connection: Final = connection
         self._engine = engine
+        self._clients = clients
         self._limits = limits
         self._commented_at = asyncio.get_running_loop().time()
 
-    async def run(self, operation: Operation, receive: Receive, send: Send) -> None:
+    async def run(
+        self, operation: Operation, receive: Receive, send: Send, link: Link | None = None
+    ) -> None:
         """Stream results until the operation ends or the client goes.
 
         Raise LimitError before anything is sent.
@@ -49,7 +56,7 @@ class EventStream(Newest):
                 self.connection.close(COMPLETED)
 
         viewer, account = self.connection.session.viewer, self.connection.account
-        shared = self._engine.subscribe(operation, viewer, self, account)
+        shared = self._engine.subscribe(operation, viewer, self, account, link)
         try:
             await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
             close = await self.connection.run(until_disconnected(receive), send_event)
@@ -57,7 +64,9 @@ class EventStream(Newest):
             shared.leave(self)
         if close is not None:
             if close is not COMPLETED:
-                logger.info("Event stream closed: %s", close.reason)
+                self._clients.closed[close.code] += 1
+                if close is not RESTART:  # of which `Clients` has told
+                    logger.info("Event stream closed: %s", close.reason)
             await self.connection.finish(send, {"type": "http.response.body"})
             # uvicorn complains of who returns before a connection that was cut is gone.
             await until_disconnected(receive)

@@ -27,6 +27,7 @@ from app.changes import listener, triggers
 from app.changes import postgresql as postgresql_module
 from app.changes.change import Change
 from app.changes.feed import Feed, backend_for
+from app.changes.hearing import Hearing
 from app.changes.sqlite import SQLiteBackend
 from app.web import health
 from tests.clients import PATIENCE_SECONDS, Socket, connect, post, session_cookie
@@ -481,6 +482,7 @@ class NeverThere:
 
     is_precise = False
     silent_tables: frozenset[str] = frozenset()
+    hearing = Hearing()
 
     def __init__(self) -> None:
         self.attempts = 0

@@ -1,6 +1,7 @@
 """The file of trusted documents: its formats, and what keeps a server from starting."""
 
 import json
+from collections import Counter
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -11,8 +12,10 @@ from django.core.exceptions import ImproperlyConfigured
 
 from app.graphql.errors import InvalidDocumentError
 from app.graphql.limits import Limits
+from app.graphql.preparation import Preparation
 from app.graphql.request import GraphQLRequest
 from app.graphql.trusted import TrustedDocuments
+from app.turns import Turns
 from tests.items.schema import schema
 
 pytestmark = pytest.mark.once
@@ -150,3 +153,16 @@ def test_introspection_may_be_trusted_where_it_is_on(tmp_path: Path) -> None:
     limits = replace(Limits.from_settings(), introspection=True)
     trusted = TrustedDocuments.read(path, schema, limits)
     assert trusted.find(request(query=text)) is trusted.find(request(documentId="one"))
+
+
+async def test_each_refusal_is_counted(tmp_path: Path) -> None:
+    path = tmp_path / "trusted.json"
+    path.write_text(json.dumps(MANIFEST))
+    limits = replace(Limits.from_settings(), trusted_documents=str(path))
+    refused = Counter[str]()
+    preparation = Preparation(schema, limits, Turns(1), refused)
+    await preparation.prepare(request(documentId="one"))
+    for parameters in ({"query": "{ __typename }"}, {"documentId": "three"}, {"hash": "4" * 64}):
+        with pytest.raises(InvalidDocumentError):
+            await preparation.prepare(request(**parameters))
+    assert refused == {"QUERY_NOT_IN_SAFELIST": 3}

@@ -9,6 +9,7 @@ from app.authentication.asking import Authentication
 from app.authentication.django_sessions import DjangoSessions
 from app.changes.change import Change
 from app.changes.feed import Feed
+from app.changes.hearing import Hearing
 from app.graphql.engine import FAILURES, Engine
 from app.graphql.limits import Limits
 from app.live import Live
@@ -28,6 +29,7 @@ class Silence:
 
     is_precise = True
     silent_tables: frozenset[str] = frozenset()
+    hearing = Hearing()
 
     def check(self) -> None:
         """Nothing is wrong with it."""

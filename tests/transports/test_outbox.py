@@ -209,3 +209,19 @@ async def test_what_went_back_to_what_was_sent_is_not_sent_again() -> None:
         await asyncio.sleep(0)
     assert client.received == ["a", "b", "c", "a"]
     await outbox.close()
+
+
+async def test_results_that_are_not_sent_are_counted() -> None:
+    outbox, client = Outbox(is_eager=True), Client()
+    outbox.open(client.send, lambda _: None)
+    one, other = Newest(), Newest()
+    outbox.put(one, b"1")  # under way
+    for message in (b"2", b"3", b"4"):
+        outbox.put(one, message)
+    outbox.put(other, b"5")
+    outbox.put("ping", b"6")
+    outbox.put("ping", b"7")  # which is no result
+    assert outbox.dropped == 2
+    outbox.put(one, b"1")  # as it was before
+    assert outbox.dropped == 3
+    await outbox.close()

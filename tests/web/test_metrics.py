@@ -8,12 +8,16 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import httpx
 import pytest
 from django.contrib.auth.models import User
+from prometheus_client.parser import text_string_to_metric_families
 
-from tests.clients import get
+from app.web.measurements import METRICS
+from tests.clients import get, post
+from tests.conftest import StartServer
 from tests.items.models import Item
-from tests.protocols.raw import metrics, metrics_become
+from tests.protocols.raw import INIT, closing, metrics, metrics_become, websocket
 from tests.server import ROOT, Server
 from tests.workers import Workers, everywhere
 
@@ -56,6 +60,38 @@ async def test_all_is_described(server: Workers) -> None:
     assert "# HELP live_connections Open WebSockets and event streams." in text
 
 
+async def test_every_metric_is_told(start_server: StartServer, vendor: str) -> None:
+    server = start_server(METRICS="true", GRAPHQL_MAX_RESULT_FIELDS="10")
+    await post(server.http, "{ a: items { name } b: items { name } c: items { name } }")
+    await post(server.http, "{ __typename }")
+    async with websocket(server, is_ready=True) as connection:
+        await connection.send(INIT)
+        assert (await closing(connection))[0] == 4429
+    expected = set(METRICS)
+    if vendor == "sqlite":
+        expected -= {"feed_rows", "feed_dead_rows"}
+    assert (await families(server)).keys() == expected
+
+
+def test_names_are_as_prometheus_has_them(start_server: StartServer, promtool: str) -> None:
+    url = f"http://127.0.0.1:{start_server(METRICS='true').port}/metrics"
+    text = httpx.get(url).text
+    assert "live_execution_seconds_bucket" in text
+    check = subprocess.run(
+        [promtool, "check", "metrics"], input=text, capture_output=True, text=True, check=False
+    )
+    assert (check.returncode, check.stdout + check.stderr) == (0, "")
+
+
+async def families(server: Server) -> dict[str, float]:
+    """What a server tells: each metric with the sum of its samples."""
+    text = (await get(server, "/metrics")).text
+    return {
+        family.name.removeprefix("live_"): sum(sample.value for sample in family.samples)
+        for family in text_string_to_metric_families(text)
+    }
+
+
 class Unstarted(Server):
     """A server that is expected not to start."""
 
@@ -83,12 +119,13 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from django.conf import settings
 settings.configure()
-from app.web import metrics
+from app.web import worker_files
+from app.web.measurements import METRICS, Measurement
 folder = Path(sys.argv[2])
-metrics.default_folder = lambda: folder
+worker_files.default_folder = lambda: folder
 for number in range(150):
-    files = metrics.Files("")
-    files.write(metrics.Measurement(f"each{number}", "A number.", 1))
+    files = worker_files.WorkerFiles("")
+    files.write(Measurement(METRICS["documents"], number))
     files.close()
 """
 
