@@ -3,6 +3,7 @@
 import gc
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from weakref import WeakSet
@@ -35,6 +36,7 @@ from .web.https import HTTPSOnly
 from .web.metrics import Metrics
 from .web.options import OptionsCheck
 from .web.pages import Page, Pages
+from .web.service_manager import ServiceManager
 
 servers: Final[WeakSet["LiveGraphQL"]] = WeakSet()
 """All of this process, for the system checks."""
@@ -95,6 +97,7 @@ class LiveGraphQL:
                 Revocation(self.feed, self.clients),
                 self.live,
                 self._metrics,
+                ServiceManager(partial(health.fault, self.feed, self.clients)),
             ):
                 await stack.enter_async_context(each)
             yield
@@ -120,7 +123,7 @@ class LiveGraphQL:
 
     def health(self) -> list[BaseRoute]:
         """`/health/live` and `/health/ready`."""
-        return [*health.routes(self.feed)]
+        return [*health.routes(self.feed, self.clients)]
 
     def metrics(self) -> list[BaseRoute]:
         """`/metrics`, for Prometheus."""
