@@ -52,10 +52,11 @@ _LOOK = f"""
         (extract(epoch FROM statement_timestamp()) * 1000)::bigint,
         (extract(epoch FROM clock_timestamp()) * 1000)::bigint,
         (SELECT last_value FROM {LEASE}),
+        '{TABLE}'::regclass::oid::bigint,
         NULL, NULL
     FROM now
     UNION ALL (
-        SELECT NULL, NULL, NULL, NULL, relation,
+        SELECT NULL, NULL, NULL, NULL, NULL, relation,
             CASE WHEN sum(size) OVER (ROWS UNBOUNDED PRECEDING) <= {MAX_KEYS} THEN keys END
         FROM (
             SELECT relation, keys, size FROM now JOIN {TABLE} ON
@@ -128,6 +129,8 @@ class Look:
     at: int
     """Not before the snapshot."""
     lease: int
+    table: int
+    """Which table of changes it was: a backup that is put back brings another one."""
     changes: list[Change] | None
     """None if they were too many."""
 
@@ -210,6 +213,8 @@ class Listener:
             if not 0 <= look.at - last.began_at <= KEEP_MS:
                 seconds = (look.at - last.began_at) / 1000
                 raise ListenerLateError(f"Between two looks, the database's clock ran {seconds} s.")
+            if look.table != last.table:
+                raise ListenerLateError(f"Somebody has made {TABLE} anew, as a restore does.")
             if look.changes != []:
                 found_at.append(look.at)
             ended = unheard - look.snapshot.under_way
@@ -237,12 +242,12 @@ class Listener:
     async def _look(self, last: str) -> Look:
         self.looks += 1
         rows = await self._execute(_LOOK, {"last": last})
-        ((snapshot, began_at, at, lease, *_),) = [row for row in rows if row[0] is not None]
+        ((snapshot, began_at, at, lease, table, *_),) = [row for row in rows if row[0] is not None]
         changes: list[Change] | None = None
         if len(rows) <= MAX_STATEMENTS + 1:
-            found = (change for row in rows if row[4] for change in _read(*row[4:]))
+            found = (change for row in rows if row[5] for change in _read(*row[5:]))
             changes = list(dict.fromkeys(found))
-        return Look(Snapshot(snapshot), began_at, at, lease, changes)
+        return Look(Snapshot(snapshot), began_at, at, lease, table, changes)
 
     async def _execute(self, statement: str, parameters: Any = None) -> list[tuple[Any, ...]]:
         return await execute(self._connection, statement, parameters)
