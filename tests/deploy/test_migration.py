@@ -34,21 +34,39 @@ async def create(server: Server, name: str) -> None:
     }
 
 
-@asynccontextmanager
-async def written_to(server: Server) -> AsyncIterator[list[str]]:
-    """Create tickets all the time while the block lasts: their names."""
-    names: list[str] = []
-    is_over = asyncio.Event()
+class Writer:
+    """Creates one ticket after the other by one version's code, which must always succeed."""
 
-    async def write() -> None:
+    def __init__(self, server: Server) -> None:
+        self.names: list[str] = []
+        self.has_written = asyncio.Event()
+        self._server = server
+
+    async def write_until(self, is_over: asyncio.Event) -> None:
+        """Go on until then."""
         while not is_over.is_set():
-            await create(server, f"w{len(names)}")
-            names.append(f"w{len(names)}")
+            name = f"w{len(self.names)}"
+            await create(self._server, name)
+            self.names.append(name)
+            self.has_written.set()
 
+    async def some_more(self, number: int = 3) -> None:
+        """Wait until it has created so many."""
+        for _ in range(number):
+            self.has_written.clear()
+            await self.has_written.wait()
+
+
+@asynccontextmanager
+async def written_to(server: Server) -> AsyncIterator[Writer]:
+    """Create tickets all the time while the block lasts."""
+    writer, is_over = Writer(server), asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(write())
+        tasks.create_task(writer.write_until(is_over))
         try:
-            yield names
+            await writer.some_more()
+            yield writer
+            await writer.some_more()
         finally:
             is_over.set()
 
@@ -62,13 +80,9 @@ async def test_versions_side_by_side_deliver_and_fail_no_request(
         async with connect(a.websocket) as olds:
             await olds.subscribe(OLD)
             assert await olds.next() == {"tickets": []}
-            async with written_to(a) as names:
-                while len(names) < 3:
-                    await asyncio.sleep(0.01)
+            async with written_to(a) as writer:
                 await asyncio.to_thread(new.migrate)
-                written = len(names)
-                while len(names) < written + 3:
-                    await asyncio.sleep(0.01)
+            names = writer.names
             expected = [{"name": name, "color": ""} for name in names]
             await olds.until({"tickets": expected})
             with new.server() as b:
@@ -90,11 +104,11 @@ async def test_versions_side_by_side_deliver_and_fail_no_request(
                     )
                     assert await notes.next() == {"notes": [{"text": "heard"}]}
                     await asyncio.to_thread(a.stop)
-                    async with written_to(b) as more:
+                    async with written_to(b) as writer:
                         await asyncio.to_thread(after.migrate)
                     with after.server() as c:
                         await create(c, "of the next")
-                        names += [*more, "of the next"]
+                        names += [*writer.names, "of the next"]
                         await news.until({"tickets": [{"name": n, "urgent": False} for n in names]})
     for server in (a, b, c):
         assert "Traceback" not in server.log, server.log

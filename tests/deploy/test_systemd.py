@@ -74,7 +74,7 @@ def test_little_is_open_to_whoever_takes_a_process_over(
     systemd_analyze: str, name: str, units: Path
 ) -> None:
     threshold = f"--threshold={MOST_EXPOSURE * 10:g}"
-    command = [systemd_analyze, "security", "--offline=true", threshold, units / name]
+    command = [systemd_analyze, "security", "--offline=true", threshold, str(units / name)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
