@@ -33,6 +33,7 @@ from .viewer import Authenticate
 from .web import health, static
 from .web.bodies import BodyLimit
 from .web.https import HTTPSOnly
+from .web.listening import Listening
 from .web.metrics import Metrics
 from .web.options import OptionsCheck
 from .web.pages import Page, Pages
@@ -90,6 +91,7 @@ class LiveGraphQL:
             hook: object = self.authenticate
             if isinstance(hook, AbstractAsyncContextManager):
                 await stack.enter_async_context(hook)
+            listening = await stack.enter_async_context(Listening())
             for each in (
                 opened(threads=self._threads),
                 self.feed,
@@ -97,7 +99,7 @@ class LiveGraphQL:
                 Revocation(self.feed, self.clients),
                 self.live,
                 self._metrics,
-                ServiceManager(partial(health.fault, self.feed, self.clients)),
+                ServiceManager(listening.has_begun, partial(health.fault, self.feed, self.clients)),
             ):
                 await stack.enter_async_context(each)
             yield

@@ -55,7 +55,6 @@ class LimitedHTTP(HttpToolsProtocol):
         self._has_large_head = False
         self._is_reading_body = False
         self._is_upgraded = False
-        self._is_stopping = False
         self._unfinished_bytes = 0
         """Come since the last piece of a body, or request: of a head, but also of a trailer."""
         self._body_bytes = 0
@@ -80,6 +79,8 @@ class LimitedHTTP(HttpToolsProtocol):
             self._refuse(503, "Too many connections are open.")
         else:
             self._wait()
+            if self._open.is_stopping:
+                self.shutdown()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
@@ -138,7 +139,7 @@ class LimitedHTTP(HttpToolsProtocol):
         A proxy may have sent a request on it at this moment, and must not send a mutation again.
         So it is closed when it would have been anyway; proxies give it up before.
         """
-        self._is_stopping = True
+        self._open.is_stopping = True
         if self._is_answering:
             super().shutdown()
         elif self.timeout_keep_alive_task is None and not self._unfinished_bytes:
@@ -155,7 +156,7 @@ class LimitedHTTP(HttpToolsProtocol):
         self._is_reading_body = True
         self._start_over()
         super().on_headers_complete()
-        if self._is_stopping and self._is_answering:
+        if self._open.is_stopping and self._is_answering:
             self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:

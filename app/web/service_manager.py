@@ -17,10 +17,13 @@ class ServiceManager:
     """While it is entered, says what sd_notify(3) has words for; nothing outside of systemd.
 
     A restart by `systemctl` so waits until clients can be served, and a process that hangs is ended
-    if the unit has `WatchdogSec`. `fault` says what the process waits for.
+    if the unit has `WatchdogSec`. `fault` says what the process waits for, once it listens.
     """
 
-    def __init__(self, fault: Callable[[], Awaitable[str | None]]) -> None:
+    def __init__(
+        self, has_begun: asyncio.Event, fault: Callable[[], Awaitable[str | None]]
+    ) -> None:
+        self._has_begun = has_begun
         self._fault = fault
         # It belongs to the process, as its arguments do, and not to any project's settings.
         self._address = os.environ.get("NOTIFY_SOCKET", "")
@@ -38,8 +41,7 @@ class ServiceManager:
             self._tell("STOPPING=1")
 
     async def _run(self) -> None:
-        # The server listens only after its lifespan has started, so never in the first round.
-        await asyncio.sleep(LOOK_SECONDS)
+        await self._has_begun.wait()
         while reason := await self._fault():
             self._tell(f"STATUS=Not ready: {reason}")
             await asyncio.sleep(LOOK_SECONDS)
