@@ -20,7 +20,7 @@ pytestmark = pytest.mark.once
 
 DEPLOY = ROOT / "deploy"
 UNITS = ("live@.service", "live.target", "live-migrate.service")
-CURRENT = "/opt/live/current"
+CURRENT, NEXT = "/opt/live/current", "/opt/live/next"
 MOST_EXPOSURE = 2.0
 """Of 10, by systemd's own judgement."""
 GRACE = "--timeout-graceful-shutdown"
@@ -38,8 +38,10 @@ def units(tmp_path: Path) -> Path:
     """A folder with the units, as if this clone were where they look for it."""
     for name in UNITS:
         text = (DEPLOY / name).read_text()
-        text = text.replace(f"{CURRENT}/.venv/bin", str(Path(sys.executable).parent))
-        (tmp_path / name).write_text(text.replace(CURRENT, str(ROOT)))
+        for release in (CURRENT, NEXT):
+            text = text.replace(f"{release}/.venv/bin", str(Path(sys.executable).parent))
+            text = text.replace(release, str(ROOT))
+        (tmp_path / name).write_text(text)
     return tmp_path
 
 
