@@ -53,6 +53,8 @@ if not SECRET_KEY:
         'deployment knows: python -c "import secrets; print(secrets.token_urlsafe(50))" makes one. '
         "Set DEBUG=true instead to try things out."
     )
+# Former keys, whose sessions still hold.
+SECRET_KEY_FALLBACKS: list[str] = env.list("SECRET_KEY_FALLBACKS", [])
 ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", [])
 

@@ -67,13 +67,16 @@ _WRITTEN_AT = """
 _LOOK = f"""
     WITH now AS MATERIALIZED (SELECT pg_current_snapshot() AS snapshot)
     SELECT now.snapshot::text,
-        (extract(epoch FROM statement_timestamp()) * 1000)::bigint,
-        (extract(epoch FROM clock_timestamp()) * 1000)::bigint,
-        (SELECT last_value FROM {LEASE}),
+        ARRAY[
+            (extract(epoch FROM statement_timestamp()) * 1000)::bigint,
+            (extract(epoch FROM clock_timestamp()) * 1000)::bigint,
+            (SELECT last_value FROM {LEASE}),
+            '{TABLE}'::regclass::oid::bigint
+        ],
         NULL, NULL, NULL
     FROM now
     UNION ALL (
-        SELECT NULL, NULL, NULL, NULL, relation,
+        SELECT NULL, NULL, relation,
             CASE WHEN sum(size) OVER (ROWS UNBOUNDED PRECEDING) <= {MAX_KEYS} THEN keys END,
             (extract(epoch FROM written) * 1000)::bigint
         FROM (
@@ -147,6 +150,8 @@ class Look:
     at: int
     """Not before the snapshot."""
     lease: int
+    table: int
+    """Which table of changes it was: a backup that is put back brings another one."""
     changes: list[Change] | None
     """None if they were too many."""
     oldest: int | None = None
@@ -244,6 +249,8 @@ class Listener:
             if not 0 <= look.at - last.began_at <= KEEP_MS:
                 seconds = (look.at - last.began_at) / 1000
                 raise ListenerLateError(f"Between two looks, the database's clock ran {seconds} s.")
+            if look.table != last.table:
+                raise ListenerLateError(f"Somebody has made {TABLE} anew, as a restore does.")
             if look.changes != []:
                 found_at.append(look.at)
             ended = unheard - look.snapshot.under_way
@@ -276,13 +283,14 @@ class Listener:
         self.looks += 1
         rows = await self._execute(self._statement, {"last": last})
         self.hearing.heard_at = monotonic()
-        ((snapshot, began_at, at, lease, *_),) = [row for row in rows if row[0] is not None]
+        ((snapshot, numbers, *_),) = [row for row in rows if row[0] is not None]
         changes: list[Change] | None = None
         if len(rows) <= MAX_STATEMENTS + 1:
-            found = (change for row in rows if row[4] for change in _read(*row[4:6]))
+            found = (change for row in rows if row[2] for change in _read(*row[2:4]))
             changes = list(dict.fromkeys(found))
-        oldest = min((row[6] for row in rows if row[6] is not None), default=None)
-        return Look(Snapshot(snapshot), began_at, at, lease, changes, oldest)
+        oldest = min((row[4] for row in rows if row[4] is not None), default=None)
+        began_at, at, lease, table = numbers
+        return Look(Snapshot(snapshot), began_at, at, lease, table, changes, oldest)
 
     async def _execute(self, statement: str, parameters: Any = None) -> list[tuple[Any, ...]]:
         return await execute(self._connection, statement, parameters)
