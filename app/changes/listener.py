@@ -19,6 +19,7 @@ from typing import Any
 import psycopg
 
 from ..exceptions import LiveError
+from . import wal
 from .change import Change
 from .triggers import CHANNEL, LEASE, TABLE
 
@@ -46,16 +47,19 @@ _SET_LEASE = f"""
     SELECT setval('{LEASE}', (extract(epoch FROM clock_timestamp()) * 1000)::bigint + %s)
 """  # noqa: S608 - constants
 _TAKE_LEASE = f"{_SET_LEASE}, pg_notify('{CHANNEL}', '')"
-_LOOK = f"""
+
+
+def _looking(position: str, flushed: str) -> str:
+    return f"""
     WITH now AS MATERIALIZED (SELECT pg_current_snapshot() AS snapshot)
     SELECT now.snapshot::text,
         (extract(epoch FROM statement_timestamp()) * 1000)::bigint,
         (extract(epoch FROM clock_timestamp()) * 1000)::bigint,
-        (SELECT last_value FROM {LEASE}),
+        (SELECT last_value FROM {LEASE}), {position}, {flushed},
         NULL, NULL
     FROM now
     UNION ALL (
-        SELECT NULL, NULL, NULL, NULL, relation,
+        SELECT NULL, NULL, NULL, NULL, NULL, NULL, relation,
             CASE WHEN sum(size) OVER (ROWS UNBOUNDED PRECEDING) <= {MAX_KEYS} THEN keys END
         FROM (
             SELECT relation, keys, size FROM now JOIN {TABLE} ON
@@ -66,6 +70,10 @@ _LOOK = f"""
         ) AS found
     )
 """  # noqa: S608 - constants
+
+
+_LOOK = _looking("0::bigint", "0::bigint")
+_LOOK_AND_TELL_POSITION = _looking(wal.POSITION, wal.FLUSHED)
 # Two who delete at once would wait for each other.
 _DELETE = f"""
     WITH alone AS MATERIALIZED (
@@ -128,6 +136,10 @@ class Look:
     at: int
     """Not before the snapshot."""
     lease: int
+    position: int
+    """How far WAL was written, at least, when the last transaction of the snapshot had ended."""
+    flushed: int
+    """How far replicas can have received it."""
     changes: list[Change] | None
     """None if they were too many."""
 
@@ -167,9 +179,18 @@ class Pace:
 class Listener:
     """Follows the table of changes on a connection that nobody else uses."""
 
-    def __init__(self, connection: psycopg.AsyncConnection[Any], *, is_notified: bool) -> None:
+    def __init__(
+        self,
+        connection: psycopg.AsyncConnection[Any],
+        *,
+        is_notified: bool,
+        tells_position: bool = False,
+    ) -> None:
         self.looks = 0
         """How often it has looked."""
+        self.position = 0
+        """What replicas have to replay to show all that was told; 0 if nobody wants to know."""
+        self._statement = _LOOK_AND_TELL_POSITION if tells_position else _LOOK
         self._connection = connection
         self._is_notified = is_notified
         self._was_notified = False
@@ -189,6 +210,7 @@ class Listener:
         ((now,),) = await self._execute("SELECT pg_current_snapshot()::text")
         look = await self._look(now)
         unheard = look.snapshot.under_way
+        self.position = look.position
         yield None
         pace, deletion = Pace(), Deletion(self._connection, look)
         found_at: deque[int] = deque(maxlen=LOOKS_UNTIL_LEASE)
@@ -214,7 +236,11 @@ class Listener:
                 found_at.append(look.at)
             ended = unheard - look.snapshot.under_way
             unheard -= ended
+            if ended or look.changes != []:
+                self.position = look.position
             yield None if ended else look.changes
+            if look.flushed < self.position and (look.changes == [] or look.lease <= look.at):
+                await self._execute(wal.flush(self._connection.info.server_version))
             await self._keep_lease(look, found_at)
             await deletion.note(look)
 
@@ -236,13 +262,13 @@ class Listener:
 
     async def _look(self, last: str) -> Look:
         self.looks += 1
-        rows = await self._execute(_LOOK, {"last": last})
-        ((snapshot, began_at, at, lease, *_),) = [row for row in rows if row[0] is not None]
+        rows = await self._execute(self._statement, {"last": last})
+        ((snapshot, began_at, at, lease, position, flushed, *_),) = [row for row in rows if row[0]]
         changes: list[Change] | None = None
         if len(rows) <= MAX_STATEMENTS + 1:
-            found = (change for row in rows if row[4] for change in _read(*row[4:]))
+            found = (change for row in rows if row[6] for change in _read(*row[6:]))
             changes = list(dict.fromkeys(found))
-        return Look(Snapshot(snapshot), began_at, at, lease, changes)
+        return Look(Snapshot(snapshot), began_at, at, lease, position, flushed, changes)
 
     async def _execute(self, statement: str, parameters: Any = None) -> list[tuple[Any, ...]]:
         return await execute(self._connection, statement, parameters)

@@ -14,6 +14,7 @@ from graphql import (
 )
 
 from ..changes.feed import SUBSCRIPTION, Feed
+from ..changes.routing import SERVER
 from ..database.fairness import CONSUMER, Consumer
 from ..live import Failures, Live, SharedOperation, Subscriber
 from ..turns import IS_EXPENSIVE
@@ -140,6 +141,7 @@ class Engine:
         self, operation: Operation, viewer: Hashable, account: Account
     ) -> AsyncGenerator[str, None]:
         SUBSCRIPTION.set(f"Subscription {operation.field}")
+        SERVER.set(None)  # A run that failed may have left it.
         CONSUMER.set(account.consumer)
         IS_EXPENSIVE.set(operation.is_expensive)
         # graphql-core's `subscribe` would keep the latest event and its result until the next.

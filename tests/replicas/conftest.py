@@ -1,0 +1,115 @@
+"""A primary, a streaming replica of it under Django's alias `replica1`, and a feed."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import pytest
+from asgiref.sync import SyncToAsync, sync_to_async
+from django.contrib.auth.models import User
+from django.db import connections
+from django.test.utils import override_settings
+from pytest_django.plugin import DjangoDbBlocker
+
+import settings as project
+from app.changes.feed import Feed, backend_for
+from app.changes.routing import SERVER
+from app.database.lifespan import opened
+from tests.clients import PATIENCE_SECONDS
+from tests.conftest import TEST_DATABASE
+from tests.items.models import Item
+from tests.postgresql import PostgreSQL
+from tests.replication import Standby, standby
+
+ROUTER = "app.changes.routing.ReplicaRouter"
+
+
+@contextmanager
+def aliases(*replicas: Standby) -> Iterator[list[str]]:
+    """The settings of a project whose replicas these are."""
+    names = [f"replica{number}" for number, _ in enumerate(replicas, 1)]
+    for name, each in zip(names, replicas, strict=True):
+        config = project.database(each.url(TEST_DATABASE))
+        connections.settings[name] = connections.configure_settings({"default": config})["default"]
+    try:
+        with override_settings(LIVE_REPLICAS=names, DATABASE_ROUTERS=[ROUTER]):
+            yield names
+    finally:
+        SyncToAsync.single_thread_executor.submit(connections.close_all).result()
+        for name in names:
+            connections[name].close()
+            del connections[name], connections.settings[name]
+
+
+@pytest.fixture
+def owner(transactional_db: None) -> User:
+    """Whose items are followed."""
+    return User.objects.create_user("ada")
+
+
+@pytest.fixture
+def replica(
+    postgresql: PostgreSQL, owner: User, django_db_blocker: DjangoDbBlocker
+) -> Iterator[Standby]:
+    """A replica in the settings."""
+    with standby(postgresql) as found, aliases(found), django_db_blocker.unblock():
+        yield found
+
+
+class Follower:
+    """A source: what it has read last, and from which servers."""
+
+    def __init__(self, feed: Feed, owner: User) -> None:
+        self.names: list[str] = []
+        self.servers: list[str | None] = []
+        self._feed = feed
+        self._owner = owner
+        self._moved = asyncio.Event()
+
+    async def follow(self) -> None:
+        items = Item.objects.filter(owner=self._owner).order_by("pk")
+        async for _ in self._feed.watch(items):
+            self.names = [item.name async for item in items]
+            self.servers.append(SERVER.get())
+            self._moved.set()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for a round after which the condition holds."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not condition():
+                self._moved.clear()
+                await self._moved.wait()
+
+    async def sees(self, *names: str) -> None:
+        """Wait until it has read these."""
+        await self.until(lambda: self.names == list(names))
+
+
+@asynccontextmanager
+async def following(owner: User, count: int = 1) -> AsyncIterator[tuple[Feed, list[Follower]]]:
+    """A feed that trusts all its replicas, and sources that have had a first round."""
+    async with opened(threads=2), Feed(backend_for("default")) as feed:
+        await trusted(feed)
+        followers = [Follower(feed, owner) for _ in range(count)]
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(each.follow()) for each in followers]
+            for each in followers:
+                await each.until(lambda each=each: bool(each.servers))  # type: ignore[misc]
+            yield feed, followers
+            for task in tasks:
+                task.cancel()
+
+
+async def trusted(feed: Feed, *, is_trusted: bool = True) -> None:
+    """Return when all replicas serve, or none does."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while feed.replicas is None or any(
+            each.serves is not is_trusted for each in feed.replicas.all
+        ):
+            await asyncio.sleep(0.01)
+
+
+async def write(owner: User, name: str) -> None:
+    """Create an item, as a view of Django's does."""
+    await sync_to_async(Item.objects.create)(owner=owner, name=name)
