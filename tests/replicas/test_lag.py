@@ -121,15 +121,23 @@ async def test_what_is_not_flushed_is_flushed_for_the_replica(
     settings.LIVE_REPLICA_SECONDS = PATIENCE_SECONDS
     async with (
         following(owner) as (_, [follower]),
+        await psycopg.AsyncConnection.connect(database_url) as writer,
         await psycopg.AsyncConnection.connect(database_url) as under_way,
-        await psycopg.AsyncConnection.connect(database_url, autocommit=True) as own,
     ):
-        await own.execute("SET synchronous_commit = off")
-        await own.execute(
+        await writer.execute("SET LOCAL synchronous_commit = off")
+        await writer.execute(
             "INSERT INTO items_item (name, state, owner_id) VALUES ('n', 'OPEN', %s)", [owner.pk]
         )
-        # What it writes would stay in memory until another transaction commits.
+        # It has to write after the commit, and before the look.
+        await under_way.execute("SAVEPOINT before")
+        locking = asyncio.create_task(under_way.execute("LOCK live_change"))
+        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+        while (await (await writer.execute(waiting)).fetchone()) != (1,):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        await writer.commit()
+        await locking
         await under_way.execute("INSERT INTO auth_group (name) VALUES ('never committed')")
+        await under_way.execute("ROLLBACK TO before")
         await follower.sees("n")
         assert follower.servers[-1] == "replica1"
 
