@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import socket
+from contextlib import ExitStack
 from typing import Final, Self, cast
 
 import uvicorn
@@ -56,13 +57,16 @@ class Gate:
     def close(self) -> None:
         """Accept everybody who waits, and nobody more."""
         open_connections(self._uvicorn.config).is_stopping = True
-        for listener in self._server.sockets:
-            with socket.socket(fileno=os.dup(listener.fileno())) as own:
-                own.setblocking(False)
-                self._accept_all(own)
-                self._server.close()
-                # Between the two, a few microseconds ago, somebody may have come.
-                self._accept_all(own)
+        with ExitStack() as stack:
+            # Who waits is reset with the last descriptor of a socket, which is ours by then.
+            own = [
+                stack.enter_context(socket.socket(fileno=os.dup(each.fileno())))
+                for each in self._server.sockets
+            ]
+            self._server.close()
+            for each in own:
+                each.setblocking(False)
+                self._accept_all(each)
 
     async def wait_closed(self) -> None:
         """Wait until it is closed."""
