@@ -101,6 +101,7 @@ async def test_all_workers_are_added_up(server: Workers, folder: Path) -> None:
         assert killed not in {each["worker"] for each in (await report(folder))["workers"]}
 
 
+@pytest.mark.once
 async def test_one_operation_is_told_by_viewers(
     transactional_db: None, database_url: str, folder: Path, tmp_path: Path
 ) -> None:
@@ -119,6 +120,7 @@ async def test_one_operation_is_told_by_viewers(
         assert (await report(folder, "--operation", "unknown"))["sources"] == []
 
 
+@pytest.mark.once
 def test_it_is_printed_anew_until_interrupted(server: Workers, folder: Path) -> None:
     command = [sys.executable, "manage.py", "live", "--watch", "0.1"]
     environment = os.environ | {"DEBUG": "true", "LIVE_STATUS_DIR": str(folder)}
@@ -167,6 +169,7 @@ def test_no_server_is_told_in_one_sentence(folder: Path) -> None:
     assert done.stderr.startswith(f"CommandError: No server runs: none has a socket in {folder}.")
 
 
+@pytest.mark.once
 def test_nobody_else_may_look(server: Workers, folder: Path) -> None:
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 

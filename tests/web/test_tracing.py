@@ -78,6 +78,7 @@ async def post(server: Server, *, headers: dict[str, str] | None = None, **body:
         return (await client.post(server.http, content=json.dumps(body))).json()
 
 
+@pytest.mark.once
 async def test_request_is_a_span_in_its_clients_trace(spans: Spans) -> None:
     await post(spans.server, headers={"traceparent": traceparent()}, query=QUERY)
     [span] = await spans.until("query")
@@ -91,6 +92,7 @@ async def test_request_is_a_span_in_its_clients_trace(spans: Spans) -> None:
     assert span["events"] == span["links"] == []
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("spans", [{"GRAPHQL_TRACE_DOCUMENTS": "true"}], indirect=True)
 async def test_documents_are_told_if_that_is_wanted(spans: Spans) -> None:
     await post(spans.server, query=QUERY)
@@ -99,6 +101,7 @@ async def test_documents_are_told_if_that_is_wanted(spans: Spans) -> None:
     assert span["parent_id"] is None
 
 
+@pytest.mark.once
 async def test_refused_operation_says_why(spans: Spans) -> None:
     await post(spans.server, query="{ unknown }")
     [span] = await spans.until("GraphQL Operation")
@@ -154,6 +157,7 @@ async def test_result_links_to_who_receives_it_and_tells_what_woke_it(spans: Spa
         assert [each["name"] for each in span["events"]] == ["woken"]
 
 
+@pytest.mark.once
 async def test_fan_out_has_no_spans(spans: Spans) -> None:
     owner = await User.objects.acreate(username="ada")
     item = await Item.objects.acreate(owner=owner)
@@ -169,6 +173,7 @@ async def test_fan_out_has_no_spans(spans: Spans) -> None:
         await spans.until("subscription", 20)
 
 
+@pytest.mark.once
 async def test_log_names_the_trace(spans: Spans) -> None:
     query = "mutation { setState(id: 1, state: DONE) { id } }"
     owner = await User.objects.acreate(username="ada")
