@@ -75,6 +75,17 @@ async def test_lines_name_connection_and_operation(start_server: StartServer) ->
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:]{8}\.\d{3}\+00:00", setting["time"])
 
 
+async def test_lines_of_a_shared_source_name_it(start_server: StartServer) -> None:
+    user = await User.objects.acreate(username="ada")
+    server = start_server(LOG_LEVEL="DEBUG")
+    async with connect(server.websocket, user) as socket:
+        await socket.subscribe("subscription Newest { item { id } }")
+        await socket.next()
+    [line] = about(server, "is woken by")
+    assert re.fullmatch(r"source \d+: Newest", line["operation"])
+    assert "connection" not in line  # for it is everybody's
+
+
 async def test_secrets_in_addresses_are_not_written_down(start_server: StartServer) -> None:
     server = start_server()
     await get(server, f"/graphql/?query={{__typename}}&token={SECRET}")
