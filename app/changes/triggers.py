@@ -17,6 +17,7 @@ from django.core import checks
 from django.db import OperationalError, connections, router, transaction
 from django.db.backends.utils import CursorWrapper, truncate_name
 from django.db.models import Model
+from psycopg.errors import LockNotAvailable
 from psycopg.sql import quote as quote_literal
 
 from .keys import keys_of
@@ -67,12 +68,15 @@ _CREATE_TABLE = f"""
 _IS_COMPLETE = f"""
     SELECT num_nulls(to_regclass('{TABLE}'), to_regclass('{TABLE}_xid'), to_regclass('{LEASE}')) = 0
 """
-# Tables of a version before lack it. Its default, which triggers of any version use, comes in a
-# second step, or all rows would be written anew.
-_FIND_TIMES = (
-    "SELECT FROM pg_attribute WHERE attrelid = %s::regclass AND attname = 'written_at' "
-    "AND NOT attisdropped"
-)
+HAS_TIMES = f"""
+    SELECT EXISTS (
+        SELECT FROM pg_attribute
+        WHERE attrelid = '{TABLE}'::regclass AND attname = 'written_at' AND NOT attisdropped
+    )
+"""  # noqa: S608 - constants
+"""Whether the table tells when rows were written: those of a version before do not."""
+# The default, which triggers of any version use, comes in a second step, or all rows would be
+# written anew.
 _ADD_TIMES = f"""
     ALTER TABLE {TABLE} ADD COLUMN IF NOT EXISTS written_at timestamptz;
     ALTER TABLE {TABLE} ALTER COLUMN written_at SET DEFAULT clock_timestamp();
@@ -208,14 +212,16 @@ def _prepare(cursor: CursorWrapper) -> str:
 
 def _add_times(cursor: CursorWrapper) -> None:
     """Give the table its column for times, unless transactions that stay open are in the way."""
-    cursor.execute(_FIND_TIMES, [TABLE])
-    if cursor.fetchall():
+    cursor.execute(HAS_TIMES)
+    if cursor.fetchone() == (True,):
         return
     try:
         with transaction.atomic(using=cursor.db.alias):
             cursor.execute(f"SET LOCAL lock_timeout = {LOCK_MS}")
             cursor.execute(_ADD_TIMES)
-    except OperationalError:
+    except OperationalError as error:
+        if not isinstance(error.__cause__, LockNotAvailable):
+            raise
         logger.warning(
             "%s has no column written_at yet, since a transaction that has written there stays "
             "open: until the next migrate, nobody measures how late changes are heard of.",
