@@ -9,7 +9,7 @@ EXAMPLE := frontend/examples/apollo
 UPGRADE ?= --upgrade
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header $(UPGRADE)
 
-.PHONY: help run pages test test-sqlite test-postgresql test-browser screenshot bench bench-report bench-adoption check check-project check-pages format lock api wheel clean
+.PHONY: help run pages test test-sqlite test-postgresql test-browser screenshot bench bench-report bench-adoption bench-workers check check-project check-pages format lock api wheel clean
 
 help: ## List the commands
 	@grep -E '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 30
@@ -39,6 +39,9 @@ bench-report: $(BIN)/.installed-bench ## Write the report of the last comparison
 
 bench-adoption: $(BIN)/.installed-bench ## Compare what a team writes with Strawberry-Django and Channels, in four minutes; needs redis-server (QUICK=1: in one)
 	@$(BIN)/python -m benchmarks.adoption $(if $(QUICK),--quick)
+
+bench-workers: $(BIN)/.installed-bench ## Measure several workers together and write docs/scale.md, in eight minutes (QUICK=1: in half a one)
+	@$(BIN)/python -m benchmarks.workers $(if $(QUICK),--quick)
 
 check: $(BIN)/.installed-dev ## Everything that needs no running program: format, lint, types, layers
 	$(BIN)/ruff format --check .

@@ -53,6 +53,8 @@ if not SECRET_KEY:
         'deployment knows: python -c "import secrets; print(secrets.token_urlsafe(50))" makes one. '
         "Set DEBUG=true instead to try things out."
     )
+# Former keys, whose sessions still hold.
+SECRET_KEY_FALLBACKS: list[str] = env.list("SECRET_KEY_FALLBACKS", [])
 ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", [])
 
@@ -179,6 +181,12 @@ def database(url: str) -> dict[str, Any]:
 
 
 DATABASES = {"default": database(DATABASE_URL)}
+# Streaming replicas of it, each by its own address, from which subscriptions read.
+_REPLICA_URLS: list[str] = env.list("DATABASE_REPLICA_URLS", [])
+LIVE_REPLICAS = [f"replica{number}" for number, _ in enumerate(_REPLICA_URLS, 1)]
+for _alias, _url in zip(LIVE_REPLICAS, _REPLICA_URLS, strict=True):
+    DATABASES[_alias] = database(_url) | {"TEST": {"MIRROR": "default"}}
+DATABASE_ROUTERS = ["app.ReplicaRouter"] if LIVE_REPLICAS else []
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # Where LISTEN works, if that is not DATABASE_URL: it does not through a transaction pooler.

@@ -15,6 +15,9 @@ LIVE: Final[dict[str, Any]] = {
     # Where `manage.py live` finds the servers of this host: a folder that only their user may
     # enter. Empty: one of that user's own among the temporary files.
     "LIVE_STATUS_DIR": "",
+    # The aliases in DATABASES of the default database's read replicas, from which the sources of
+    # subscriptions read. It needs `ReplicaRouter` in DATABASE_ROUTERS.
+    "LIVE_REPLICAS": [],
 }
 ACCESS: Final[dict[str, Any]] = {
     # Lets everybody see and change everything: for demonstrations, under DEBUG only.
@@ -48,6 +51,8 @@ LIMITS: Final[dict[str, int | float]] = {
     "GRAPHQL_PING_SECONDS": 25.0,
     "GRAPHQL_PONG_SECONDS": 10.0,
     "GRAPHQL_SEND_SECONDS": 20.0,
+    # A replica that lags by more is not read from.
+    "LIVE_REPLICA_SECONDS": 2.0,
     # Of a request to Django's views, files included.
     "HTTP_MAX_BODY_BYTES": 2_621_440,
     # What uvicorn lets a client do, if it was started with `LimitedHTTP`.

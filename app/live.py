@@ -19,8 +19,8 @@ Start = Callable[[], AsyncGenerator[str, None]]
 class Subscriber(Protocol):
     """Who receives the results of a shared operation. Methods must neither block nor raise."""
 
-    def next(self, result: str) -> None:
-        """Take a result: the encoded GraphQL response."""
+    def next(self, result: bytes) -> None:
+        """Take a result: the encoded GraphQL response, the same object for all."""
         ...
 
     def error(self, errors: str) -> None:
@@ -48,6 +48,8 @@ class Failures:
     """Whether to try again, for subscribers who have had a result already."""
     describe: Callable[[Exception], str]
     """The encoded list of errors that subscribers are told."""
+    turns_to_primary: Callable[[Exception], bool] = lambda _: False
+    """Whether to try again for all, since it was a replica's fault, and the next run reads none."""
 
 
 class SharedOperation:
@@ -75,7 +77,7 @@ class SharedOperation:
         """What its source does."""
         self.results = self.messages = 0
         """How many results came of it, and how many subscribers were given one of these."""
-        self._latest: str | None = None
+        self._latest: bytes | None = None
         self._is_over = False
 
     def join(self, subscriber: Subscriber, charge: Charge | None = None) -> None:
@@ -120,9 +122,11 @@ class SharedOperation:
                 async with aclosing(self._start()) as results:
                     async for result in results:
                         backoff.reset()
-                        self._deliver(result)
+                        self._deliver(result.encode())
             except Exception as error:
-                if self._latest is None or not self._failures.is_transient(error):
+                if not self._failures.turns_to_primary(error) and (
+                    self._latest is None or not self._failures.is_transient(error)
+                ):
                     raise
                 if not backoff.attempt:
                     logger.warning("A subscription's source failed, trying again: %s", error)
@@ -130,7 +134,7 @@ class SharedOperation:
                 return
             await backoff.pause()
 
-    def _deliver(self, result: str) -> None:
+    def _deliver(self, result: bytes) -> None:
         if result == self._latest:
             return
         self._latest = result

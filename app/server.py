@@ -3,6 +3,7 @@
 import gc
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from weakref import WeakSet
@@ -32,9 +33,11 @@ from .viewer import Authenticate
 from .web import health, static
 from .web.bodies import BodyLimit
 from .web.https import HTTPSOnly
+from .web.listening import Listening
 from .web.metrics import Metrics
 from .web.options import OptionsCheck
 from .web.pages import Page, Pages
+from .web.service_manager import ServiceManager
 from .web.status import Status
 
 servers: Final[WeakSet["LiveGraphQL"]] = WeakSet()
@@ -91,6 +94,7 @@ class LiveGraphQL:
             hook: object = self.authenticate
             if isinstance(hook, AbstractAsyncContextManager):
                 await stack.enter_async_context(hook)
+            listening = await stack.enter_async_context(Listening())
             for each in (
                 opened(threads=self._threads),
                 self.feed,
@@ -99,6 +103,7 @@ class LiveGraphQL:
                 self.live,
                 self._metrics,
                 self._status,
+                ServiceManager(listening.has_begun, partial(health.fault, self.feed, self.clients)),
             ):
                 await stack.enter_async_context(each)
             yield
@@ -124,7 +129,7 @@ class LiveGraphQL:
 
     def health(self) -> list[BaseRoute]:
         """`/health/live` and `/health/ready`."""
-        return [*health.routes(self.feed)]
+        return [*health.routes(self.feed, self.clients)]
 
     def metrics(self) -> list[BaseRoute]:
         """`/metrics`, for Prometheus."""

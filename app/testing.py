@@ -257,8 +257,8 @@ class _Subscriber:
     def __init__(self, results: Results) -> None:
         self._results = results
 
-    def next(self, result: str) -> None:
-        self._results._add(result)
+    def next(self, result: bytes) -> None:
+        self._results._add(result.decode())
 
     def error(self, errors: str) -> None:
         self._results._add(f'{{"errors":{errors}}}')

@@ -32,6 +32,8 @@ class Arm:
     """Whether Django's settings are those of a new project: a connection a call, no pool."""
     settle_seconds: float = 0.2
     """How long after it has started the server still reviews who is connected."""
+    options: tuple[str, ...] = ()
+    """Of uvicorn, besides those that all have."""
     announces: str = ""
     """What PostgreSQL does for each row of an order that is written, to tell the server."""
 
@@ -44,13 +46,28 @@ class Arm:
         """What starts the server."""
         if self.is_node:
             return [NODE, str(NODE_SERVERS / self.server), str(port)]
-        return [sys.executable, "-m", "uvicorn", self.server, "--port", str(port), *UVICORN]
+        return [
+            sys.executable,
+            "-m",
+            "uvicorn",
+            self.server,
+            "--port",
+            str(port),
+            *UVICORN,
+            *self.options,
+        ]
 
 
 POSTGRESQL_ONLY: Final[tuple[Vendor, ...]] = ("postgresql",)
 
 BARE: Final = Arm("bare", "bare ASGI broadcast", "benchmarks.apps.bare:application")
-OURS: Final = Arm("ours", "this project", "asgi:application", settle_seconds=6.5)
+OURS: Final = Arm(
+    "ours",
+    "this project",
+    "asgi:application",
+    options=("--http=app.web.protocol:LimitedHTTP",),  # as in README.md
+    settle_seconds=6.5,
+)
 PUBLISHED: Final = Arm(
     "published", "Ariadne's handler, order published", "benchmarks.apps.published:application"
 )

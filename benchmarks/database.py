@@ -15,6 +15,7 @@ from typing import Final, Literal, Protocol
 import psutil
 import psycopg
 
+from benchmarks import machine
 from tests.postgresql import get_server
 
 ROOT: Final = Path(__file__).parent.parent
@@ -98,6 +99,15 @@ class PostgreSQLDatabase:
         for process in (postmaster, *postmaster.children()):
             with suppress(psutil.Error):  # A connection that has just ended.
                 process.cpu_affinity(list(processors))
+
+    def cpu_seconds(self) -> dict[int, float]:
+        """The processor time that each of its processes has used so far."""
+        postmaster = psutil.Process(self._server.get_pid())
+        found = {}
+        for process in (postmaster, *postmaster.children()):
+            with suppress(OSError):  # A connection that has just ended.
+                found[process.pid] = machine.cpu_seconds(process.pid)
+        return found
 
     def environment(self) -> dict[str, str]:
         """The same address in the variables of libpq, which Node's driver reads too."""

@@ -36,10 +36,13 @@ class Server:
         log: Path,
         settings: Mapping[str, str] | None = None,
         limits: Mapping[str, str] = RAISED_LIMITS,
+        processors: set[int] | None = None,
     ) -> None:
+        """It has a processor of its own, unless `processors` says where it runs."""
         self.port = free_port()
         self._arm = arm
         self._log = log
+        self._processors = processors or machine.server_processor()
         self._environment = os.environ | {
             **limits,
             "DATABASE_URL": database.server_url,
@@ -74,7 +77,7 @@ class Server:
         return machine.memory_bytes(self.pid)
 
     def __enter__(self) -> Self:
-        with self._log.open("wb") as log, machine.pinned(machine.server_processor()):
+        with self._log.open("wb") as log, machine.pinned(self._processors):
             self._process = subprocess.Popen(
                 self._arm.command(self.port),
                 cwd=ROOT,

@@ -94,19 +94,19 @@ def django_db_setup(django_db_setup: None) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def pgbouncer() -> str:
     """The path of PgBouncer. In CI it must be there."""
-    return _program("pgbouncer", "PgBouncer is needed: apt-get install pgbouncer")
+    return program("pgbouncer", "PgBouncer is needed: apt-get install pgbouncer")
 
 
 @pytest.fixture(scope="session")
 def nginx() -> str:
     """The path of nginx. In CI it must be there."""
-    return _program("nginx", "nginx is needed: apt-get install nginx-light")
+    return program("nginx", "nginx is needed: apt-get install nginx-light")
 
 
 @pytest.fixture(scope="session")
 def promtool() -> str:
     """The path of Prometheus' tool. In CI it must be there."""
-    return _program("promtool", "promtool is needed: apt-get install prometheus")
+    return program("promtool", "promtool is needed: apt-get install prometheus")
 
 
 @pytest.fixture(scope="session")
@@ -177,7 +177,7 @@ def _check_log(server: Server) -> None:
     assert "Traceback" not in server.log, server.log
 
 
-def _program(name: str, reason: str) -> str:
+def program(name: str, reason: str) -> str:
     """The path of a program, which Debian may have put where only root looks."""
     program = shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
     if program is None:

@@ -1,11 +1,12 @@
 """A real nginx with the configuration that deployers get."""
 
 import os
+import re
 import socket
 import ssl
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,11 +60,13 @@ class Nginx:
 
 
 @contextmanager
-def proxy(program: str, folder: Path, port: int, changes: Mapping[str, str]) -> Iterator[Nginx]:
-    """A running nginx before the server at `port`, with texts of its configuration changed."""
+def proxy(
+    program: str, folder: Path, ports: Sequence[int], changes: Mapping[str, str]
+) -> Iterator[Nginx]:
+    """A running nginx before the servers at `ports`, with texts of its configuration changed."""
     nginx = Nginx(folder, free_port(), free_port(), _create_certificate(folder))
     configuration, errors = folder / "nginx.conf", folder / "error.log"
-    configuration.write_text(_configuration(nginx, port, changes))
+    configuration.write_text(_configuration(nginx, ports, changes))
     command = [program, "-p", str(folder), "-c", str(configuration), "-e", str(errors)]
     check = subprocess.run([*command, "-t", "-q"], capture_output=True, text=True, check=False)
     assert (check.returncode, check.stderr) == (0, "")
@@ -80,7 +83,7 @@ def proxy(program: str, folder: Path, port: int, changes: Mapping[str, str]) -> 
         process.wait(PATIENCE_SECONDS)
 
 
-def _configuration(nginx: Nginx, port: int, changes: Mapping[str, str]) -> str:
+def _configuration(nginx: Nginx, ports: Sequence[int], changes: Mapping[str, str]) -> str:
     """What ships, with this machine's ports and folders. Raises ValueError if it changed."""
     folder = nginx.folder
     temporary = "".join(
@@ -94,7 +97,6 @@ def _configuration(nginx: Nginx, port: int, changes: Mapping[str, str]) -> str:
         "/var/log/nginx/": f"{folder}/",
         "/etc/letsencrypt/live/example.org/": f"{folder}/",
         "http {\n": f"http {{\n{temporary}",
-        "127.0.0.1:8000": f"127.0.0.1:{port}",
         "listen 80": f"listen 127.0.0.1:{nginx.clear_port}",
         "listen 443": f"listen 127.0.0.1:{nginx.tls_port}",
         "listen [::]:80": f"listen [::1]:{nginx.clear_port}",
@@ -105,6 +107,11 @@ def _configuration(nginx: Nginx, port: int, changes: Mapping[str, str]) -> str:
         if old not in text:
             raise ValueError(f"{CONFIGURATION} has no {old!r} any more.")
         text = text.replace(old, new)
+    servers = re.findall(r"^ +server 127\.0\.0\.1:\d+.*;\n", text, re.MULTILINE)
+    if not servers:
+        raise ValueError(f"{CONFIGURATION} has no server any more.")
+    lines = [re.sub(r":\d+", f":{port}", servers[0]) for port in ports]
+    text = text.replace("".join(servers), "".join(lines))
     if not _has_ipv6():
         text = "".join(line for line in text.splitlines(keepends=True) if "[::1]" not in line)
     return text

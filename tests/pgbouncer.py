@@ -1,5 +1,7 @@
-"""A real PgBouncer before the tests' database."""
+"""A real PgBouncer before the tests' database, with the configuration that deployers get."""
 
+import configparser
+import io
 import os
 import subprocess
 import time
@@ -9,8 +11,9 @@ from pathlib import Path
 
 import psycopg
 
-from tests.server import free_port
+from tests.server import ROOT, free_port
 
+CONFIGURATION = ROOT / "deploy" / "pgbouncer.ini"
 PATIENCE_SECONDS = 20
 
 
@@ -37,22 +40,23 @@ def pooler(program: str, folder: Path, url: str, **settings: object) -> Iterator
 
 
 def _configuration(target: psycopg.ConnectionInfo, port: int, settings: dict[str, object]) -> str:
+    """What ships, before this database and for everybody."""
+    lines = configparser.RawConfigParser(delimiters="=")
+    lines.read_string(CONFIGURATION.read_text())
     password = f"password={target.password}" if target.password else ""
-    lines = [
-        "[databases]",
-        f"{target.dbname} = host={target.host} port={target.port} user={target.user} {password}",
-        "[pgbouncer]",
-        "listen_addr = 127.0.0.1",
-        f"listen_port = {port}",
-        "unix_socket_dir =",
-        "auth_type = any",
-        *(f"{name} = {value}" for name, value in settings.items()),
-    ]
+    lines["databases"] = {
+        target.dbname: f"host={target.host} port={target.port} user={target.user} {password}"
+    }
+    pooler = lines["pgbouncer"]
+    del pooler["auth_file"]
+    pooler.update({"listen_port": str(port), "auth_type": "any"})
+    pooler.update({name: str(value) for name, value in settings.items()})
     if os.geteuid() == 0:
         # Which it refuses to run as; and not everybody may enter the folder of a socket.
-        user = Path(target.host).owner() if target.host.startswith("/") else "nobody"
-        lines.append(f"user = {user}")
-    return "\n".join(lines) + "\n"
+        pooler["user"] = Path(target.host).owner() if target.host.startswith("/") else "nobody"
+    text = io.StringIO()
+    lines.write(text)
+    return text.getvalue()
 
 
 def _accepts(url: str) -> bool:

@@ -48,6 +48,13 @@ class PostgreSQL:
         if self._server is not None:
             self._server.cleanup()
 
+    @property
+    def server(self) -> Any:
+        """The wheel's server. Raises RuntimeError if DATABASE_URL names another one."""
+        if self._server is None:
+            raise RuntimeError("Only the wheel's server can be managed: unset DATABASE_URL.")
+        return self._server
+
     def url(self, database: str) -> str:
         """The DATABASE_URL of one of the server's databases."""
         parts = urlsplit(self._url)
@@ -69,13 +76,12 @@ class PostgreSQL:
         self.start()  # makes the wheel look which process it is now
 
     def _control(self, *arguments: str) -> None:
-        if self._server is None:
-            raise RuntimeError("Only the wheel's server can be restarted: unset DATABASE_URL.")
+        server = self.server
         # What an earlier test left in asgiref's one thread would be found dead by a later one.
         SyncToAsync.single_thread_executor.submit(connections.close_all).result()
         pgexec(
             "pg_ctl",
-            ("-w", "-D", str(self._server.pgdata), "-l", str(self._server.log), *arguments),
-            bin_path=self._server.bin_path,
-            user=self._server.system_user,
+            ("-w", "-D", str(server.pgdata), "-l", str(server.log), *arguments),
+            bin_path=server.bin_path,
+            user=server.system_user,
         )

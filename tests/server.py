@@ -1,10 +1,12 @@
 """Servers as they are deployed: uvicorn in a process, on a real port."""
 
 import os
+import random
 import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -135,8 +137,12 @@ class ProjectServer(Server):
 
 
 def free_port() -> int:
-    """A port that nobody listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody listens on at the moment.
+
+    Below those that Linux gives to outgoing connections, of which there are many meanwhile.
+    """
+    while True:
+        port = random.SystemRandom().randint(10_000, 32_000)  # whatever a test has seeded
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port

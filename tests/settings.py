@@ -23,6 +23,7 @@ INSTALLED_APPS = [*_APPS, "tests.database.library"]
 # What `app.defaults` adds, for the type checker.
 LIVE_MODELS: list[str]
 VIEWER_MODELS: list[str] | None
+LIVE_REPLICA_SECONDS: float
 SIGN_IN_FAILURES: int
 SIGN_IN_ADDRESS_FAILURES: int
 SIGN_IN_COOLOFF_MINUTES: float

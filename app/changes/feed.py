@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextvars import ContextVar
+from itertools import count as numbers
 from time import monotonic
 from typing import Any, Protocol, Self
 
@@ -22,6 +23,9 @@ from .hearing import Hearing
 from .index import Index
 from .live_models import live_models
 from .postgresql import PostgreSQLBackend
+from .replica import Replica
+from .replicas import Replicas, replicas_of
+from .routing import PRIMARY_ONLY, SERVER, reading_primary
 from .sqlite import SQLiteBackend
 
 logger = logging.getLogger(__name__)
@@ -36,6 +40,10 @@ SOURCES_AT_ONCE = 16
 """So many look at a time; else a change that concerns all would keep the database from others."""
 MANY = 100
 """So many subscriptions that are woken by every change of a table are worth a warning."""
+
+
+NUMBERS = numbers()
+"""Of watches, to spread them over replicas."""
 
 
 class Backend(Protocol):
@@ -85,6 +93,7 @@ class Watch:
         self._changing: list[Dependency] = []
         self._activity = ACTIVITY.get()
         self._tell_activity()
+        self._number = next(NUMBERS)
         feed.index.add(self._waiter, self._fixed)
         feed.waiters.add(self._waiter)
         feed.tell_of(self._fixed)
@@ -103,6 +112,10 @@ class Watch:
             self._changing = found
             self._tell_activity()
             self._feed.tell_of([*self._fixed, *found])
+            replica, replicas = self._waiter.replica, self._feed.replicas
+            if replica and replicas and not replica.shows(replicas.position):
+                # Of what was announced before this call, nobody would tell.
+                self._waiter.wake(monotonic())
 
     def __aiter__(self) -> Self:
         return self
@@ -110,14 +123,36 @@ class Watch:
     async def __anext__(self) -> None:
         self._waiter.end_turn()
         await self._waiter.wait()
-        await self._waiter.begin_turn()
-        woken_at, tables = self._waiter.begin()
+        if self._feed.replicas is None:
+            await self._waiter.begin_turn()
+            self._waiter.is_due = False
+        else:
+            await self._begin_turn(self._feed.replicas)
+        woken_at, tables = self._waiter.take_cause()
         if self._activity is not None:
             self._activity.begin(woken_at, tables)
         for queryset in self._querysets:
             # Who iterates over the very queryset that was named would get the first rows for ever.
             queryset._result_cache = None
             queryset._prefetch_done = False  # type: ignore[attr-defined]  # not in the stubs
+
+    async def _begin_turn(self, replicas: Replicas) -> None:
+        """Begin a turn whose queries go to a server that shows all that was announced by now."""
+        # What is announced from here on may not be shown there, and so is for another round.
+        waiter, position = self._waiter, replicas.position
+        waiter.is_due = False
+        try:
+            replica = None if PRIMARY_ONLY.get() else await replicas.choose(self._number)
+            await waiter.begin_turn()
+        except BaseException:
+            waiter.is_due = True
+            raise
+        if replica is not None and not replica.shows(position):
+            replica = None  # It was lost meanwhile.
+        if replica is None or replica.shows(replicas.position):
+            waiter.is_due = False
+        waiter.replica = replica
+        SERVER.set(replica.alias if replica else None)
 
     def _tell_activity(self) -> None:
         if self._activity is not None:
@@ -137,11 +172,13 @@ class Waiter:
     There are very many, and an `asyncio.Event` for each would be most of their memory.
     """
 
-    __slots__ = ("_changed", "_tables", "_turn", "_turns", "_woken_at", "is_due")
+    __slots__ = ("_changed", "_tables", "_turn", "_turns", "_woken_at", "is_due", "replica")
 
     def __init__(self, turns: Turns) -> None:
         self.is_due = True
         """Whether something has changed that nobody has looked at yet."""
+        self.replica: Replica | None = None
+        """What its last round has read; None: the primary."""
         self._changed: asyncio.Future[None] | None = None
         self._woken_at: float | None = None
         self._tables = EVERYTHING
@@ -153,7 +190,7 @@ class Waiter:
         """Whether its source has looked at all that it was woken for."""
         return self._changed is not None and not self._changed.done()
 
-    def wake(self, now: float, tables: frozenset[str]) -> None:
+    def wake(self, now: float, tables: frozenset[str] = EVERYTHING) -> None:
         """Tell the watch of a change in some of these tables."""
         if self._woken_at is None:
             self._woken_at, self._tables = now, tables
@@ -174,9 +211,11 @@ class Waiter:
             finally:
                 self._changed = None
 
-    def begin(self) -> tuple[float | None, frozenset[str]]:
-        """Look at all changes until now: since when there are some, by `monotonic`, and in what."""
-        woken_at, self._woken_at, self.is_due = self._woken_at, None, False
+    def take_cause(self) -> tuple[float | None, frozenset[str]]:
+        """Return since when there was something to look at, by `monotonic`, and in which tables."""
+        woken_at = self._woken_at
+        if not self.is_due:
+            self._woken_at = None
         return woken_at, self._tables
 
     async def begin_turn(self) -> None:
@@ -207,6 +246,7 @@ class Feed:
         self.index: Index[Waiter] = Index()
         self.waiters: set[Waiter] = set()
         self.turns = Turns(SOURCES_AT_ONCE)
+        self.replicas = replicas_of(backend, using, self._forget)
         self.observers: list[Callable[[list[Change] | None], object]] = []
         """Who is told of everything: functions that neither block nor raise."""
         self._using = using
@@ -226,6 +266,10 @@ class Feed:
 
     def dependencies(self, sources: Sequence[Source]) -> list[Dependency]:
         """What the sources read. Raises as `watch` does."""
+        with reading_primary():
+            return self._dependencies(sources)
+
+    def _dependencies(self, sources: Sequence[Source]) -> list[Dependency]:
         live = live_models()
         found = [each for source in sources for each in dependencies(source)]
         for model in dict.fromkeys(each.model for each in found):
@@ -239,6 +283,13 @@ class Feed:
         for queryset in _querysets(sources):
             self._check_database(queryset.model._meta.label, queryset.db)
         return found
+
+    def _forget(self, replica: Replica) -> None:
+        """Let those look again who have looked there."""
+        for waiter in self.waiters:
+            if waiter.replica is replica:
+                waiter.replica = None
+                waiter.wake(monotonic())
 
     def _check_database(self, label: str, alias: str) -> None:
         if alias != self._using:
@@ -283,11 +334,15 @@ class Feed:
 
     async def __aenter__(self) -> Self:
         self.backend.check()
+        if self.replicas is not None:
+            self.replicas.start()
         self._task = BackgroundTask(self._run(), name="change feed")
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._task.stop()
+        if self.replicas is not None:
+            await self.replicas.stop()
 
     async def _run(self) -> None:
         """Follow the database for ever; whatever fails is tried again, less and less often."""
@@ -296,6 +351,8 @@ class Feed:
             try:
                 async for changes in self.backend.changes():
                     if not self.is_connected:
+                        if self.replicas is not None:
+                            self.replicas.begin_term()
                         logger.info("Change feed: listening.")
                         self.is_connected = True
                         backoff.reset()

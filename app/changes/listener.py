@@ -19,7 +19,9 @@ from typing import Any
 
 import psycopg
 
+from ..database.adapter import hang_up
 from ..exceptions import LiveError
+from . import wal
 from .change import Change
 from .hearing import Hearing
 from .triggers import CHANNEL, HAS_TIMES, LEASE, TABLE
@@ -57,27 +59,7 @@ _WRITTEN_AT = """
         written_at
     )
 """
-_LOOK = f"""
-    WITH now AS MATERIALIZED (SELECT pg_current_snapshot() AS snapshot)
-    SELECT now.snapshot::text,
-        (extract(epoch FROM statement_timestamp()) * 1000)::bigint,
-        (extract(epoch FROM clock_timestamp()) * 1000)::bigint,
-        (SELECT last_value FROM {LEASE}),
-        NULL, NULL, NULL
-    FROM now
-    UNION ALL (
-        SELECT NULL, NULL, NULL, NULL, relation,
-            CASE WHEN sum(size) OVER (ROWS UNBOUNDED PRECEDING) <= {MAX_KEYS} THEN keys END,
-            (extract(epoch FROM written) * 1000)::bigint
-        FROM (
-            SELECT relation, keys, size, WRITTEN_AT AS written FROM now JOIN {TABLE} ON
-                xid >= pg_snapshot_xmax(%(last)s::pg_snapshot)
-                    AND xid < pg_snapshot_xmax(now.snapshot)
-                OR xid = ANY (ARRAY(SELECT pg_snapshot_xip(%(last)s::pg_snapshot)))
-            LIMIT {MAX_STATEMENTS + 1}
-        ) AS found
-    )
-"""  # noqa: S608 - constants
+
 # Two who delete at once would wait for each other.
 _DELETE = f"""
     WITH alone AS MATERIALIZED (
@@ -103,6 +85,38 @@ _DELETE_FROM_THE_FUTURE = f"""
 # ended. With this one ended, it shows all that have begun to write before.
 _END_A_NUMBER = "SELECT pg_current_xact_id()"
 _BEGINNING = "1:1:"
+
+
+def _looking(*, has_times: bool, tells_position: bool) -> str:
+    """Return the statement by which a listener looks; both cost something, and few need them."""
+    position, flushed = (wal.POSITION, wal.FLUSHED) if tells_position else (0, 0)
+    written_at = _WRITTEN_AT if has_times else "NULL::timestamptz"
+    return f"""
+    WITH now AS MATERIALIZED (SELECT pg_current_snapshot() AS snapshot)
+    SELECT now.snapshot::text,
+        ARRAY[
+            (extract(epoch FROM statement_timestamp()) * 1000)::bigint,
+            (extract(epoch FROM clock_timestamp()) * 1000)::bigint,
+            (SELECT last_value FROM {LEASE}),
+            '{TABLE}'::regclass::oid::bigint,
+            {position},
+            {flushed}
+        ],
+        NULL, NULL, NULL
+    FROM now
+    UNION ALL (
+        SELECT NULL, NULL, relation,
+            CASE WHEN sum(size) OVER (ROWS UNBOUNDED PRECEDING) <= {MAX_KEYS} THEN keys END,
+            (extract(epoch FROM written) * 1000)::bigint
+        FROM (
+            SELECT relation, keys, size, {written_at} AS written FROM now JOIN {TABLE} ON
+                xid >= pg_snapshot_xmax(%(last)s::pg_snapshot)
+                    AND xid < pg_snapshot_xmax(now.snapshot)
+                OR xid = ANY (ARRAY(SELECT pg_snapshot_xip(%(last)s::pg_snapshot)))
+            LIMIT {MAX_STATEMENTS + 1}
+        ) AS found
+    )
+"""  # noqa: S608 - constants
 
 
 class ListenerLateError(LiveError):
@@ -140,10 +154,24 @@ class Look:
     at: int
     """Not before the snapshot."""
     lease: int
+    table: int
+    """Which table of changes it was: a backup that is put back brings another one."""
+    position: int
+    """How far WAL was written, at least, when the last transaction of the snapshot had ended."""
+    flushed: int
+    """How far replicas can have received it."""
     changes: list[Change] | None
     """None if they were too many."""
     oldest: int | None = None
     """When the first of the changes was committed, or written if that is not known."""
+
+    def check_since(self, last: "Look") -> None:
+        """Raise ListenerLateError if changes since the last look may have been lost."""
+        if not 0 <= self.at - last.began_at <= KEEP_MS:
+            seconds = (self.at - last.began_at) / 1000
+            raise ListenerLateError(f"Between two looks, the database's clock ran {seconds} s.")
+        if self.table != last.table:
+            raise ListenerLateError(f"Somebody has made {TABLE} anew, as a restore does.")
 
 
 class Pace:
@@ -186,10 +214,14 @@ class Listener:
         connection: psycopg.AsyncConnection[Any],
         *,
         is_notified: bool,
+        tells_position: bool = False,
         hearing: Hearing | None = None,
     ) -> None:
         self.looks = 0
         """How often it has looked."""
+        self.position = 0
+        """What replicas have to replay to show all that was told; 0 if nobody wants to know."""
+        self._tells_position = tells_position
         self._connection = connection
         self.hearing = hearing or Hearing()
         """How well it hears, for `/metrics`."""
@@ -210,11 +242,11 @@ class Listener:
         await self._execute(_SET_LEASE, [-1])
         await self._execute(_END_A_NUMBER)
         ((has_times,),) = await self._execute(HAS_TIMES)
-        written_at = _WRITTEN_AT if has_times else "NULL::timestamptz"
-        self._statement = _LOOK.replace("WRITTEN_AT", written_at)
+        self._statement = _looking(has_times=has_times, tells_position=self._tells_position)
         ((now,),) = await self._execute("SELECT pg_current_snapshot()::text")
         look = await self._look(now)
         unheard = look.snapshot.under_way
+        self.position = look.position
         yield None
         pace, deletion = Pace(), Deletion(self._connection, look)
         found_at: deque[int] = deque(maxlen=LOOKS_UNTIL_LEASE)
@@ -234,18 +266,20 @@ class Listener:
                 await self._execute(_END_A_NUMBER)
             asked_at = monotonic()
             last, look = look, await self._look(look.snapshot.text)
-            if not 0 <= look.at - last.began_at <= KEEP_MS:
-                seconds = (look.at - last.began_at) / 1000
-                raise ListenerLateError(f"Between two looks, the database's clock ran {seconds} s.")
+            look.check_since(last)
             if look.changes != []:
                 found_at.append(look.at)
             ended = unheard - look.snapshot.under_way
             unheard -= ended
+            if ended or look.changes != []:
+                self.position = look.position
             yield None if ended else look.changes
             if look.oldest is not None:
                 # It was not committed yet when the last look began.
                 before = look.began_at - max(look.oldest, last.began_at)
                 self.hearing.lag.observe(max(0, before / 1000) + monotonic() - asked_at)
+            if look.flushed < self.position and (look.changes == [] or look.lease <= look.at):
+                await self._execute(wal.flush(self._connection.info.server_version))
             await self._keep_lease(look, found_at)
             await deletion.note(look)
 
@@ -269,13 +303,16 @@ class Listener:
         self.looks += 1
         rows = await self._execute(self._statement, {"last": last})
         self.hearing.heard_at = monotonic()
-        ((snapshot, began_at, at, lease, *_),) = [row for row in rows if row[0] is not None]
+        ((snapshot, numbers, *_),) = [row for row in rows if row[0] is not None]
         changes: list[Change] | None = None
         if len(rows) <= MAX_STATEMENTS + 1:
-            found = (change for row in rows if row[4] for change in _read(*row[4:6]))
+            found = (change for row in rows if row[2] for change in _read(*row[2:4]))
             changes = list(dict.fromkeys(found))
-        oldest = min((row[6] for row in rows if row[6] is not None), default=None)
-        return Look(Snapshot(snapshot), began_at, at, lease, changes, oldest)
+        oldest = min((row[4] for row in rows if row[4] is not None), default=None)
+        began_at, at, lease, table, position, flushed = numbers
+        return Look(
+            Snapshot(snapshot), began_at, at, lease, table, position, flushed, changes, oldest
+        )
 
     async def _execute(self, statement: str, parameters: Any = None) -> list[tuple[Any, ...]]:
         return await execute(self._connection, statement, parameters)
@@ -354,7 +391,16 @@ async def execute(
     connection: psycopg.AsyncConnection[Any], statement: str, parameters: Any = None
 ) -> list[tuple[Any, ...]]:
     """Return the rows of one statement. Raise TimeoutError if the server does not answer."""
-    # A half-open connection is silent: only a question finds it out.
-    async with asyncio.timeout(ANSWER_SECONDS):
+    loop = asyncio.get_running_loop()
+    # A half-open connection is silent: only a question finds it out. psycopg would ask the same
+    # server to cancel it, and wait another ten seconds.
+    given_up = loop.call_later(ANSWER_SECONDS, hang_up, connection)
+    try:
         cursor = await connection.execute(statement, parameters)
         return await cursor.fetchall()
+    except psycopg.OperationalError as error:
+        if loop.time() < given_up.when():
+            raise
+        raise TimeoutError(f"No answer came within {ANSWER_SECONDS:g} s.") from error
+    finally:
+        given_up.cancel()

@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg
 from django.conf import settings
-from django.db import connections
+from django.db import DEFAULT_DB_ALIAS, connections
 from psycopg.conninfo import conninfo_to_dict
 
 from ..exceptions import LiveError
@@ -44,7 +44,10 @@ class PostgreSQLBackend:
         self.silent_tables: frozenset[str] = frozenset()
         """The live tables without a trigger, by the last look at them."""
         self.hearing = Hearing()
+        self.position = 0
+        """In bytes of WAL: all that was told was committed before. 0 if there are no replicas."""
         self._using = using
+        self._has_replicas = bool(settings.LIVE_REPLICAS) and using == DEFAULT_DB_ALIAS
 
     def check(self) -> None:
         """Any database can be followed; what it lacks is told while connecting."""
@@ -57,11 +60,16 @@ class PostgreSQLBackend:
         loop = asyncio.get_running_loop()
         async with await self.connect() as connection:
             await self._look_for_triggers(connection)
-            is_notified = await self._is_notified(connection)
-            listener = Listener(connection, is_notified=is_notified, hearing=self.hearing)
+            listener = Listener(
+                connection,
+                is_notified=await self._is_notified(connection),
+                tells_position=self._has_replicas,
+                hearing=self.hearing,
+            )
             looked_at, counted_at = loop.time(), -ROWS_SECONDS
             try:
                 async for changes in listener.follow():
+                    self.position = listener.position
                     yield changes
                     if self.hearing.is_measured and loop.time() - counted_at > ROWS_SECONDS:
                         counted_at = loop.time()
@@ -80,21 +88,10 @@ class PostgreSQLBackend:
 
     async def connect(self) -> psycopg.AsyncConnection[Any]:
         """Return a connection as the listener's. Raise TimeoutError and psycopg's errors."""
-        async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
-            return await psycopg.AsyncConnection.connect(
-                **self._parameters(),
-                autocommit=True,
-                application_name="change feed",
-                # A pooler may give each statement another connection.
-                prepare_threshold=None,
-            )
-
-    def _parameters(self) -> dict[str, Any]:
         # LISTEN does not work through a pooler in transaction mode: it may need a way around.
         if settings.DATABASE_LISTEN_URL:
-            return dict(conninfo_to_dict(settings.DATABASE_LISTEN_URL))
-        parameters = connections[self._using].get_connection_params()
-        return {name: parameters[name] for name in parameters.keys() - DJANGO_PARAMETERS}
+            return await connect(dict(conninfo_to_dict(settings.DATABASE_LISTEN_URL)))
+        return await connect(parameters_of(self._using))
 
     async def _is_notified(self, connection: psycopg.AsyncConnection[Any]) -> bool:
         """Whether notifications arrive: not through a pooler in transaction mode."""
@@ -130,3 +127,21 @@ class PostgreSQLBackend:
                 ", ".join(sorted(silent)),
             )
         self.silent_tables = silent
+
+
+def parameters_of(alias: str) -> dict[str, Any]:
+    """What psycopg needs to connect to a database as Django does."""
+    parameters = connections[alias].get_connection_params()
+    return {name: parameters[name] for name in parameters.keys() - DJANGO_PARAMETERS}
+
+
+async def connect(parameters: dict[str, Any]) -> psycopg.AsyncConnection[Any]:
+    """Return a connection of the feed's own. Raise TimeoutError and psycopg's errors."""
+    async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
+        return await psycopg.AsyncConnection.connect(
+            **parameters,
+            autocommit=True,
+            application_name="change feed",
+            # A pooler may give each statement another connection.
+            prepare_threshold=None,
+        )

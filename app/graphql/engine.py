@@ -18,6 +18,7 @@ from graphql import (
 
 from ..activity import ACTIVITY, EVERYTHING, Activity
 from ..changes.feed import SUBSCRIPTION, Feed
+from ..changes.routing import PRIMARY_ONLY, SERVER
 from ..database.fairness import CONSUMER, Consumer
 from ..histogram import Histogram
 from ..live import Failures, Live, SharedOperation, Subscriber
@@ -32,6 +33,7 @@ from .errors import (
     TooManySourcesError,
     cause_of,
     describe,
+    is_of_replica,
     is_transient,
 )
 from .executor import MAX_ERRORS, BoundedExecutor, TooManyErrorsError
@@ -41,7 +43,14 @@ from .request import encode
 from .response import Response, error_response, respond
 from .unread import Unread
 
-FAILURES: Final = Failures(is_transient, describe)
+
+def turns_to_primary(error: Exception) -> bool:
+    """Whether a replica has failed its source, which then reads from the primary."""
+    PRIMARY_ONLY.set(is_of_replica(error))
+    return PRIMARY_ONLY.get()
+
+
+FAILURES: Final = Failures(is_transient, describe, turns_to_primary)
 """What shared operations make of an exception."""
 
 TOO_MUCH_HELD: Final = TooLargeError(
@@ -186,6 +195,7 @@ class Engine:
         SUBSCRIPTION.set(f"Subscription {operation.field}")
         ACTIVITY.set(activity)
         OPERATION.set(f"source {activity.number}: {operation.name or operation.field}")
+        SERVER.set(None)  # A run that failed may have left it.
         CONSUMER.set(account.consumer)
         IS_EXPENSIVE.set(operation.is_expensive)
         # graphql-core's `subscribe` would keep the latest event and its result until the next.
@@ -215,6 +225,7 @@ class Engine:
                 account.held_bytes += len(text) - held
                 held = len(text)
                 yield text
+                PRIMARY_ONLY.set(False)
         finally:
             activity.close()
             account.held_bytes -= held
@@ -223,7 +234,7 @@ class Engine:
 
 
 def _raise_transient(result: ExecutionResult) -> None:
-    # Subscribers keep their last good result while the database is away.
+    # Subscribers keep their last good result while the database is away, or a replica unfit.
     for error in result.errors or ():
-        if is_transient(error):
+        if is_transient(error) or is_of_replica(error):
             raise cause_of(error)

@@ -11,7 +11,7 @@ from starlette.types import Message, Receive, Send
 from ..exceptions import LiveError
 from ..graphql.budgets import Account
 from ..viewer import Credentials, Session
-from .outbox import Outbox
+from .outbox import Outbox, Write
 
 CLOSE_TIMEOUT_SECONDS = 1.0
 # uvicorn answers WebSocket pings by itself, also of a client that does not read the answers.
@@ -53,7 +53,9 @@ class Connection:
         self.credentials = credentials
         self.session = session
         self.account = account
-        self.outbox: Final = Outbox(is_eager=server_transport(send) is not None)
+        self.is_direct: Final = server_transport(send) is not None
+        """Whether nothing that looks at messages is between here and the server."""
+        self.outbox: Final = Outbox(is_eager=self.is_direct)
         self._transport = server_transport(receive)
         self._reader: asyncio.Task[Any] | None = None
         self._is_closing = False
@@ -61,15 +63,18 @@ class Connection:
         self._failure: Exception | None = None
 
     async def run(
-        self, read: Coroutine[Any, Any, None], send: Callable[[str], Awaitable[None]]
+        self,
+        read: Coroutine[Any, Any, None],
+        send: Callable[[bytes], Awaitable[None]],
+        write: Write | None = None,
     ) -> Close | None:
-        """Await `read` while the outbox is written with `send`.
+        """Await `read` while the outbox is written with `send`, and `write` where that can.
 
         Return how the connection is to be closed, or None if the client has closed it.
         """
         self._reader = asyncio.current_task()
         try:
-            self.outbox.open(send, self._fail)
+            self.outbox.open(send, self._fail, write)
             await read
         except CloseError as error:
             self._close = error.close
@@ -102,6 +107,12 @@ class Connection:
         else:
             return False
         return True
+
+    def quiet_seconds(self, send_seconds: float) -> float:
+        """For how long neither can become so; or be by more than a quarter of its time."""
+        if self.outbox.writing_since is not None:
+            return 0.0
+        return min(self.session.expires_at - time.time(), send_seconds / 4)
 
     @property
     def has_expired(self) -> bool:

@@ -23,7 +23,7 @@ from .denial import deny
 from .identity import STRANGER, Identity
 from .operations import Operations
 from .subprotocols import SUBPROTOCOLS
-from .websocket import WebSocket
+from .websocket import EXTENSION, WebSocket
 
 logger = logging.getLogger(__name__)
 
@@ -114,7 +114,12 @@ class WebSocketHandler(GraphQLWebsocketHandlerBase):
             accept = {"type": "websocket.accept", "subprotocol": subprotocol.name}
             headers = refusal.headers if refusal is not None else {}
             await send({**accept, "headers": Headers(headers).raw})
-            await websocket.run(receive, send, close)
+            extension = scope.get("extensions", {}).get(EXTENSION, {})
+            if extension and subprotocol.expects_pong:
+                extension["stop_pings"]()  # `WebSocket.check` does it, and two are twice the work.
+            # What wraps `send` wants to see each message.
+            write = extension.get("write") if connection.is_direct else None
+            await websocket.run(receive, send, close, write)
         except asyncio.CancelledError:
             if not self._clients.is_stopping:
                 raise

@@ -275,5 +275,7 @@ async def _body(request: Request, limit: int) -> bytes:
 
 def _single_event(result: str) -> Response:
     return Response(
-        single_event(result), media_type=EVENT_STREAM, headers={"Cache-Control": "no-store"}
+        single_event(result.encode()),
+        media_type=EVENT_STREAM,
+        headers={"Cache-Control": "no-store"},
     )

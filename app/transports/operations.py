@@ -103,7 +103,8 @@ class Operations:
         """Send the last message of an operation, and let its id be used again."""
         self._by_id.pop(id_, None)
         tail = "" if payload is None else f',"payload":{payload}'
-        self._connection.outbox.append(f'{{"id":{encode(id_)},"type":"{type_}"{tail}}}')
+        message = f'{{"id":{encode(id_)},"type":"{type_}"{tail}}}'
+        self._connection.outbox.append(message.encode())
 
     def fail(self, id_: str, errors: str) -> None:
         """Send the encoded list of errors that ended an operation, or kept it from starting."""
@@ -146,7 +147,7 @@ class Operations:
         if errors is not None:
             self.fail(id_, errors)
         elif result is not None:
-            self._connection.outbox.append(f"{self.head(id_)}{result}}}")
+            self._connection.outbox.append(f"{self.head(id_)}{result}}}".encode())
             self.finish(id_)
 
     async def _viewer(self) -> Hashable:
@@ -181,7 +182,7 @@ class Operations:
     async def _execute(self, operation: Operation, viewer: Hashable) -> str:
         outbox = self._connection.outbox
         text = (await self._engine.execute(operation, viewer, outbox)).text
-        if outbox.appended_characters + len(text) > self._limits.max_result_bytes:
+        if outbox.appended_bytes + len(text) > self._limits.max_result_bytes:
             return error_response(self._connection.account.refusal(UNREAD))
         return text
 
@@ -198,11 +199,11 @@ class Subscription(Newest):
         self._outbox = outbox
         self._id = id_
         # All but the result is the same each time.
-        self._head = operations.head(id_)
+        self._head = operations.head(id_).encode()
 
-    def next(self, result: str) -> None:
+    def next(self, result: bytes) -> None:
         """Send a result, instead of an older one that is still unsent."""
-        self._outbox.put(self, self._head, result, "}")
+        self._outbox.put(self, self._head, result, b"}")
 
     def error(self, errors: str) -> None:
         """Send the errors; the subscription is over."""

@@ -8,8 +8,11 @@ from typing import Any
 from ..graphql.unread import Unread
 
 MAX_APPENDED = 100
-MAX_APPENDED_CHARACTERS = 256 * 1024
+MAX_APPENDED_BYTES = 256 * 1024
 """While so many appended messages, or as long ones, are unsent, `drain` waits."""
+
+Write = Callable[..., int]
+"""Sends a message, given in parts, within the call; returns its bytes, or 0 since it cannot."""
 
 
 class Newest:
@@ -18,7 +21,7 @@ class Newest:
     __slots__ = ("sent",)
 
     def __init__(self) -> None:
-        self.sent: tuple[str, ...] | None = None
+        self.sent: tuple[bytes, ...] | None = None
         """The last message that was handed over for sending."""
 
 
@@ -39,15 +42,16 @@ class Outbox(Unread):
         self.dropped = 0
         """How many results were not sent, since a newer one came before the client read."""
         self.longest = 0
-        """The length of the longest message among them, in characters."""
+        """The length of the longest message among them, in bytes."""
         self.writing_since: float | None = None
         """Since when a message waits for the client to read, in the event loop's time."""
-        self.appended_characters = 0
+        self.appended_bytes = 0
         """Of the appended messages that are unsent."""
         self._is_eager = is_eager
-        self._messages: dict[Hashable, tuple[str, ...]] = {}
-        self._send: Callable[[str], Awaitable[None]] | None = None
+        self._messages: dict[Hashable, tuple[bytes, ...]] = {}
+        self._send: Callable[[bytes], Awaitable[None]] | None = None
         self._failed: Callable[[Exception], object] | None = None
+        self._write: Write | None = None
         self._is_sending = self._is_closed = False
         self._sending: asyncio.Task[None] | None = None
         self._appended = 0
@@ -55,7 +59,7 @@ class Outbox(Unread):
     def __len__(self) -> int:
         return len(self._messages)
 
-    def put(self, key: Hashable, *message: str) -> None:
+    def put(self, key: Hashable, *message: bytes) -> None:
         """Send `message` as soon as the client reads, instead of an unsent one with this key.
 
         It may come in parts, of which others may have the same.
@@ -71,13 +75,16 @@ class Outbox(Unread):
         else:
             if isinstance(key, Newest):
                 key.sent = message
-            self._begin(self._send, "".join(message))
+            if self._write is not None and (size := self._write(*message)):
+                self._count(size)
+            else:
+                self._begin(self._send, b"".join(message))
 
-    def append(self, message: str) -> None:
+    def append(self, message: bytes) -> None:
         """Send `message` whatever comes after it."""
         if not self._is_closed and (self._is_sending or self._send is None):
             self._appended += 1
-            self.appended_characters += len(message)
+            self.appended_bytes += len(message)
         self.put(_Appended(), message)
 
     def drop(self, key: Hashable) -> None:
@@ -86,13 +93,16 @@ class Outbox(Unread):
 
     def has_drained(self) -> bool:
         """Whether few appended messages are unsent, and no long ones."""
-        return self._appended < MAX_APPENDED and self.appended_characters < MAX_APPENDED_CHARACTERS
+        return self._appended < MAX_APPENDED and self.appended_bytes < MAX_APPENDED_BYTES
 
     def open(
-        self, send: Callable[[str], Awaitable[None]], failed: Callable[[Exception], object]
+        self,
+        send: Callable[[bytes], Awaitable[None]],
+        failed: Callable[[Exception], object],
+        write: Write | None = None,
     ) -> None:
         """Send messages from now on; `failed` is told what `send` raises, which ends it."""
-        self._send, self._failed = send, failed
+        self._send, self._failed, self._write = send, failed, write
         if self._messages:
             self._begin(send, self._pop())
 
@@ -103,22 +113,20 @@ class Outbox(Unread):
             self._sending.cancel()
             await asyncio.wait((self._sending,))
         self._messages.clear()
-        self._appended = self.appended_characters = 0
+        self._appended = self.appended_bytes = 0
         self.wake_if_drained()
 
-    def _begin(self, send: Callable[[str], Awaitable[None]], message: str) -> None:
+    def _begin(self, send: Callable[[bytes], Awaitable[None]], message: bytes) -> None:
         self._is_sending = True
         sending = self._send_all(send, message)
         self._sending = run_eagerly(sending) if self._is_eager else asyncio.create_task(sending)
         if self._sending is not None:
             self.writing_since = asyncio.get_running_loop().time()
 
-    async def _send_all(self, send: Callable[[str], Awaitable[None]], message: str) -> None:
+    async def _send_all(self, send: Callable[[bytes], Awaitable[None]], message: bytes) -> None:
         try:
             while True:
-                self.sent += 1
-                if len(message) > self.longest:
-                    self.longest = len(message)
+                self._count(len(message))
                 await send(message)
                 if not self._messages:
                     break
@@ -131,15 +139,20 @@ class Outbox(Unread):
         self.writing_since = None
         self._is_sending = False
 
-    def _pop(self) -> str:
+    def _count(self, size: int) -> None:
+        self.sent += 1
+        if size > self.longest:
+            self.longest = size
+
+    def _pop(self) -> bytes:
         key = next(iter(self._messages))
         parts = self._messages.pop(key)
-        message = "".join(parts)
+        message = b"".join(parts)
         if isinstance(key, Newest):
             key.sent = parts
         elif isinstance(key, _Appended):
             self._appended -= 1
-            self.appended_characters -= len(message)
+            self.appended_bytes -= len(message)
             self.wake_if_drained()
         return message
 

@@ -25,7 +25,7 @@ HEADERS = [
     (b"x-accel-buffering", b"no"),  # nginx would wait until it has a buffer full
     (b"x-content-type-options", b"nosniff"),
 ]
-COMPLETE = "event: complete\ndata:\n\n"
+COMPLETE = b"event: complete\ndata:\n\n"
 COMPLETED: Final = Close(1000, "Completed")
 
 
@@ -50,8 +50,8 @@ class EventStream(Newest):
         Raise LimitError before anything is sent.
         """
 
-        async def send_event(event: str) -> None:
-            await send({"type": "http.response.body", "body": event.encode(), "more_body": True})
+        async def send_event(event: bytes) -> None:
+            await send({"type": "http.response.body", "body": event, "more_body": True})
             if event.endswith(COMPLETE):
                 self.connection.close(COMPLETED)
 
@@ -71,35 +71,42 @@ class EventStream(Newest):
             # uvicorn complains of who returns before a connection that was cut is gone.
             await until_disconnected(receive)
 
-    def next(self, result: str) -> None:
+    def next(self, result: bytes) -> None:
         """Send a result, instead of an older one that is still unsent."""
         self.connection.outbox.put(self, *event(result))
 
     def error(self, errors: str) -> None:
         """Send the errors as a last result."""
-        self.connection.outbox.put("last", single_event(f'{{"errors":{errors}}}'))
+        self.connection.outbox.put("last", single_event(f'{{"errors":{errors}}}'.encode()))
 
     def complete(self) -> None:
         """Tell the client that the operation is over."""
         self.connection.outbox.put("last", COMPLETE)
 
-    def check(self, now: float) -> None:
-        """Send a comment when it is time, so that proxies keep the connection."""
+    def check(self, now: float) -> float:
+        """Send a comment when it is time, so that proxies keep the connection.
+
+        Return after how many seconds to look again.
+        """
         if self.connection.close_if_due(now, self._limits.send_seconds):
-            return
-        if now - self._commented_at > self._limits.ping_seconds:
-            self._commented_at = now
-            self.connection.outbox.put("keep-alive", ":\n\n")
+            return 0.0
+        waited = now - self._commented_at
+        if waited <= self._limits.ping_seconds:
+            quiet = self.connection.quiet_seconds(self._limits.send_seconds)
+            return min(quiet, self._limits.ping_seconds - waited)
+        self._commented_at = now
+        self.connection.outbox.put("keep-alive", b":\n\n")
+        return 0.0
 
 
-def event(result: str) -> tuple[str, ...]:
+def event(result: bytes) -> tuple[bytes, ...]:
     """Return the event that carries an encoded result, in parts."""
-    return "event: next\ndata: ", result, "\n\n"
+    return b"event: next\ndata: ", result, b"\n\n"
 
 
-def single_event(result: str) -> str:
+def single_event(result: bytes) -> bytes:
     """Return the whole stream of an operation that has this one result."""
-    return "".join((*event(result), COMPLETE))
+    return b"".join((*event(result), COMPLETE))
 
 
 async def until_disconnected(receive: Receive) -> None:

@@ -34,7 +34,7 @@ class Subprotocol:
     """The type of the message that carries a result."""
     error_payload: Callable[[str], str]
     """From the encoded list of errors, the payload of the message that carries them."""
-    keep_alive: str
+    keep_alive: bytes
     """The message sent at intervals to show, or find out, that the connection is alive."""
     expects_pong: bool
     """Whether the client must answer a keep-alive message."""
@@ -54,7 +54,7 @@ GRAPHQL_TRANSPORT_WS = Subprotocol(
     },
     result="next",
     error_payload=str,
-    keep_alive='{"type":"ping"}',
+    keep_alive=b'{"type":"ping"}',
     expects_pong=True,
     allows_restart=False,
 )
@@ -70,7 +70,7 @@ GRAPHQL_WS = Subprotocol(
     },
     result="data",
     error_payload=_object_of_errors,
-    keep_alive='{"type":"ka"}',
+    keep_alive=b'{"type":"ka"}',
     expects_pong=False,
     allows_restart=True,
 )

@@ -13,9 +13,16 @@ from .connection import Close, CloseError, Connection
 from .identity import Identity
 from .messages import ClientMessage, read
 from .operations import Operations
+from .outbox import Write
 from .subprotocols import Action, Subprotocol
 
 NOT_INITIALIZED: Final = Close(4408, "Connection initialisation timeout")
+EXTENSION: Final = "websocket.direct"
+"""An extension of ASGI, which `LimitedWebSocket` has: two functions of the server's connection.
+
+"write" sends a text, given in parts of UTF-8, within the call. It returns how many bytes the frame
+has; 0 if `send` has to wait first, or has an error to raise. "stop_pings" ends the server's pings.
+"""
 NO_PONG: Final = Close(1008, "No pong came in time")
 
 
@@ -45,19 +52,24 @@ class WebSocket:
         self._is_acknowledged = self._awaits_pong = False
 
     async def run(
-        self, receive: Receive, send: Send, close: Callable[[Close], Awaitable[None]]
+        self,
+        receive: Receive,
+        send: Send,
+        close: Callable[[Close], Awaitable[None]],
+        write: Write | None = None,
     ) -> None:
         """Serve the client until either side ends it, and then its mutations until their end.
 
-        `close` is called in between, unless it was the client that closed.
+        `close` is called in between, unless it was the client that closed. `write` sends a text
+        at once, where the server has `EXTENSION`.
         """
 
-        async def send_text(text: str) -> None:
-            await send({"type": "websocket.send", "text": text})
+        async def send_text(text: bytes) -> None:
+            await send({"type": "websocket.send", "text": text.decode()})
 
         try:
             try:
-                end = await self.connection.run(self._read(receive), send_text)
+                end = await self.connection.run(self._read(receive), send_text, write)
             finally:
                 self._operations.stop_all()
             if end is not None:
@@ -66,10 +78,13 @@ class WebSocket:
             # When this is cancelled, as at the end of the server's patience, they are, too.
             await self._operations.wait()
 
-    def check(self, now: float) -> None:
-        """Ping the client when it is time, and close if it fails to do its part."""
+    def check(self, now: float) -> float:
+        """Ping the client when it is time, and close if it fails to do its part.
+
+        Return after how many seconds to look again.
+        """
         if self.connection.close_if_due(now, self._limits.send_seconds):
-            return
+            return 0.0
         waited = now - self._pinged_at
         if not self._is_acknowledged:
             if now - self._opened_at > self._limits.connection_init_seconds:
@@ -80,6 +95,10 @@ class WebSocket:
             self._pinged_at = now
             self._awaits_pong = self._subprotocol.expects_pong
             self.connection.outbox.put("keep-alive", self._subprotocol.keep_alive)
+        elif not self._awaits_pong:
+            quiet = self.connection.quiet_seconds(self._limits.send_seconds)
+            return min(quiet, self._limits.ping_seconds - waited)
+        return 0.0
 
     async def _read(self, receive: Receive) -> None:
         while True:
@@ -118,13 +137,13 @@ class WebSocket:
     def _acknowledge(self) -> None:
         self._is_acknowledged = True
         self._pinged_at = self._loop.time()
-        self.connection.outbox.put("ack", '{"type":"connection_ack"}')
+        self.connection.outbox.put("ack", b'{"type":"connection_ack"}')
         if not self._subprotocol.expects_pong:
             self.connection.outbox.put("keep-alive", self._subprotocol.keep_alive)
 
     def _answer_ping(self, payload: object) -> None:
         tail = "" if payload is None else f',"payload":{encode(payload)}'
-        self.connection.outbox.put("pong", f'{{"type":"pong"{tail}}}')
+        self.connection.outbox.put("pong", f'{{"type":"pong"{tail}}}'.encode())
 
     def _subscribe(self, message: ClientMessage) -> None:
         if not self._is_acknowledged:

@@ -51,6 +51,8 @@ class OpenConnections:
         self._trusted = ProxyHeadersMiddleware(
             config.loaded_app, config.forwarded_allow_ips
         ).trusted_hosts
+        self.is_stopping = False
+        """Whether no more are accepted."""
         self._open: Counter[str] = Counter()
         self._refused = 0
         self._warns_at = 0.0

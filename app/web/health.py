@@ -10,25 +10,28 @@ from starlette.routing import Route
 from .. import __version__
 from ..changes.feed import Feed
 from ..database.calls import run
+from ..transports.clients import Clients
 
 TIMEOUT_SECONDS = 2.0
 
 
-def routes(feed: Feed) -> list[Route]:
+def routes(feed: Feed, clients: Clients) -> list[Route]:
     """`/health/live` is 200 while the event loop runs, `/health/ready` while all else works."""
 
     async def live(_: Request) -> JSONResponse:
         return JSONResponse({"status": "live", "version": __version__})
 
     async def ready(_: Request) -> JSONResponse:
-        fault = await _fault(feed)
-        return JSONResponse({"status": fault or "ready"}, 503 if fault else 200)
+        reason = await fault(feed, clients)
+        return JSONResponse({"status": reason or "ready"}, 503 if reason else 200)
 
     return [Route("/health/live", live), Route("/health/ready", ready)]
 
 
-async def _fault(feed: Feed) -> str | None:
+async def fault(feed: Feed, clients: Clients) -> str | None:
     """What keeps the process from serving clients well."""
+    if clients.is_stopping:
+        return "the server stops"
     if not feed.is_connected:
         return "the change feed is not connected"
     if tables := feed.backend.silent_tables:

@@ -79,6 +79,8 @@ class LimitedHTTP(HttpToolsProtocol):
             self._refuse(503, "Too many connections are open.")
         else:
             self._wait()
+            if self._open.is_stopping:
+                self.shutdown()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
@@ -131,6 +133,20 @@ class LimitedHTTP(HttpToolsProtocol):
         else:
             super().timeout_keep_alive_handler()
 
+    def shutdown(self) -> None:
+        """Begin to stop: whoever keeps an idle connection may use it once more.
+
+        A proxy may have sent a request on it at this moment, and must not send a mutation again.
+        So it is closed when it would have been anyway; proxies give it up before.
+        """
+        self._open.is_stopping = True
+        if self._is_answering:
+            super().shutdown()
+        elif self.timeout_keep_alive_task is None and not self._unfinished_bytes:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
     def on_headers_complete(self) -> None:
         """Let the application answer, unless the head is too large."""
         size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
@@ -140,6 +156,8 @@ class LimitedHTTP(HttpToolsProtocol):
         self._is_reading_body = True
         self._start_over()
         super().on_headers_complete()
+        if self._open.is_stopping and self._is_answering:
+            self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         """Count what comes."""

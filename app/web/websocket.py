@@ -1,10 +1,15 @@
 """WebSockets as uvicorn speaks them, read by small pieces and with a limit of frames."""
 
 import asyncio
+import struct
+from functools import lru_cache
+from http import HTTPStatus
 from typing import Any, Final
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.http11 import Request
 
+from ..transports.websocket import EXTENSION
 from .refusals import refused
 
 PIECE_BYTES: Final = 8 * 1024
@@ -29,6 +34,27 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
         self._is_due = False
         self._frames = 0
         self._counts_since = self.loop.time()
+
+    def handle_connect(self, event: Request) -> None:
+        """Begin to run the application, which may `write`."""
+        super().handle_connect(event)
+        if self.response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
+            own: dict[object, object] = {"write": self.write, "stop_pings": self.stop_keepalive}
+            self.scope["extensions"][EXTENSION] = own
+
+    def write(self, *parts: bytes) -> int:
+        """Send a text message at once, as far as the socket takes it; see `EXTENSION`.
+
+        `send` does the same and takes four times as long, without what the kernel takes.
+        """
+        transport = self.transport
+        if self.close_sent or not self.writable.is_set() or transport.is_closing():
+            return 0
+        if self.conn.extensions:  # which compress
+            return 0
+        frame = b"".join((_frame_head(sum(map(len, parts))), *parts))
+        transport.write(frame)
+        return len(frame)
 
     def data_received(self, data: bytes) -> None:
         """Parse, at once or piece by piece."""
@@ -91,6 +117,16 @@ class LimitedWebSocket(WebSocketsSansIOProtocol):
             self._go_on()
         else:
             self.transport.resume_reading()
+
+
+@lru_cache(maxsize=256)
+def _frame_head(size: int) -> bytes:
+    """What stands before a text of `size` bytes in one frame (RFC 6455, section 5.2)."""
+    if size < 126:
+        return bytes((0x81, size))
+    if size < 1 << 16:
+        return struct.pack("!BBH", 0x81, 126, size)
+    return struct.pack("!BBQ", 0x81, 127, size)
 
 
 def limited(protocol: type[asyncio.Protocol] | None) -> type[asyncio.Protocol] | None:

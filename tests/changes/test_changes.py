@@ -23,12 +23,15 @@ from pytest_django import Settings
 from starlette.applications import Starlette
 
 from app import background, checks
+from app.authentication.asking import Authentication
+from app.authentication.django_sessions import DjangoSessions
 from app.changes import listener, triggers
 from app.changes import postgresql as postgresql_module
 from app.changes.change import Change
 from app.changes.feed import Feed, backend_for
 from app.changes.hearing import Hearing
 from app.changes.sqlite import SQLiteBackend
+from app.transports.clients import Clients
 from app.web import health
 from tests.clients import PATIENCE_SECONDS, Socket, connect, post, session_cookie
 from tests.conftest import StartServer
@@ -267,7 +270,8 @@ async def test_trigger_that_goes_is_noticed_and_one_that_comes_back(
     monkeypatch.setattr(listener, "HEARTBEAT_SECONDS", 0.01)
     monkeypatch.setattr(postgresql_module, "TRIGGERS_SECONDS", 0)
     feed = Feed(backend_for("default"))
-    transport = httpx.ASGITransport(Starlette(routes=health.routes(feed)))
+    clients = Clients(1, Authentication(DjangoSessions()))
+    transport = httpx.ASGITransport(Starlette(routes=health.routes(feed, clients)))
     client = httpx.AsyncClient(transport=transport, base_url="http://testserver")
 
     async def becomes(status: int) -> str:

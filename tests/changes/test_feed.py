@@ -255,7 +255,7 @@ class Leaver:
     def __init__(self) -> None:
         self.had_one = asyncio.Event()
 
-    def next(self, _: str) -> None:
+    def next(self, _: bytes) -> None:
         self.had_one.set()
 
     def error(self, errors: str) -> None:
@@ -379,13 +379,18 @@ async def test_log_tells_what_wakes_and_warns_of_many_that_everything_wakes(
 def test_waiter_knows_since_when_it_is_due_and_by_what() -> None:
     waiter = Waiter(turns.Turns(1))
     items, parts = frozenset({"items_item"}), frozenset({"items_part"})
-    assert waiter.begin()[0] is None
+
+    def begin() -> tuple[float | None, frozenset[str]]:
+        waiter.is_due = False
+        return waiter.take_cause()
+
+    assert begin()[0] is None
     waiter.wake(1, items)
     waiter.wake(2, parts)
-    assert waiter.begin() == (1, items | parts)
+    assert waiter.take_cause() == begin() == (1, items | parts)  # due until it has begun
     for tables in (EVERYTHING, items):
         waiter.wake(3, tables)
         waiter.wake(4, parts)
         waiter.wake(5, EVERYTHING)
-        assert waiter.begin() == (3, EVERYTHING)
-    assert waiter.begin()[0] is None
+        assert begin() == (3, EVERYTHING)
+    assert begin()[0] is None

@@ -460,7 +460,7 @@ async def test_rows_are_deleted_when_all_had_time_to_see_them(
 
 
 def look(xmin: int, xmax: int, under_way: str, at: int, lease: int) -> Look:
-    return Look(Snapshot(f"{xmin}:{xmax}:{under_way}"), at, at, lease, [])
+    return Look(Snapshot(f"{xmin}:{xmax}:{under_way}"), at, at, lease, 1, 0, 0, [])
 
 
 def test_who_may_have_kept_silent_is_waited_for() -> None:

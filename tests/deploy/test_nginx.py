@@ -64,7 +64,7 @@ def start_nginx(nginx: str, tmp_path: Path) -> Iterator[StartNginx]:
     with ExitStack() as running:
 
         def start(port: int, changes: dict[str, str] | None = None) -> Nginx:
-            return running.enter_context(proxy(nginx, tmp_path, port, changes or {}))
+            return running.enter_context(proxy(nginx, tmp_path, [port], changes or {}))
 
         yield start
 

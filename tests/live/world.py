@@ -33,12 +33,13 @@ class Member:
         """Whether it may still be told something."""
         return not self.end
 
-    def next(self, result: str) -> None:
+    def next(self, result: bytes) -> None:
         """A result: never after the end, and never the same twice."""
-        if self.results[-1:] == [result]:
-            self.fault = f"{result} came twice"
-        self._check(result)
-        self.results.append(result)
+        text = result.decode()
+        if self.results[-1:] == [text]:
+            self.fault = f"{text} came twice"
+        self._check(text)
+        self.results.append(text)
 
     def error(self, errors: str) -> None:
         """The end, by an error."""

@@ -103,7 +103,7 @@ async def test_failed_write_ends_the_connection(
 ) -> None:
     task = await started(connection, server)
     server.error = error
-    connection.outbox.append("hello")
+    connection.outbox.append(b"hello")
     assert await task is None
     assert len(asyncio.all_tasks()) == 1
 
@@ -126,14 +126,14 @@ async def test_connection_is_stuck_while_a_message_is_unread(
     task = await started(connection, server)
     assert not connection.is_stuck(loop.time() + 1000, 20)
     server.is_writable.clear()
-    connection.outbox.append("hello")
+    connection.outbox.append(b"hello")
     await asyncio.sleep(0)
     assert not connection.is_stuck(loop.time(), 20)
     assert connection.is_stuck(loop.time() + 21, 20)
     server.is_writable.set()
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    assert server.sent == ["hello"]
+    assert server.sent == [b"hello"]
     assert not connection.is_stuck(loop.time() + 1000, 20)
     connection.close(None)
     await task
@@ -143,7 +143,7 @@ async def test_connection_is_stuck_when_pongs_pile_up(
     connection: Connection, server: Server
 ) -> None:
     task = await started(connection, server)
-    connection.outbox.append("x" * 5_000_000)
+    connection.outbox.append(b"x" * 5_000_000)
     await asyncio.sleep(0)
     server.unread_bytes = 5_000_000  # a result may be as large as it is
     assert not connection.is_stuck(0, 20)

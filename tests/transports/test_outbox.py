@@ -24,10 +24,18 @@ class Client:
         self.received: list[str] = []
         self._turns = asyncio.Semaphore(0)
 
-    async def send(self, message: str) -> None:
+    async def send(self, message: bytes) -> None:
         """Wait until the client reads, as a server's `send` does."""
         await self._turns.acquire()
-        self.received.append(message)
+        self.received.append(message.decode())
+
+    def write(self, *parts: bytes) -> int:
+        """Send at once if the client reads, as `LimitedWebSocket.write` does."""
+        if self._turns.locked():
+            return 0
+        self._turns._value -= 1
+        self.received.append(b"".join(parts).decode())
+        return sum(map(len, parts))
 
     def read(self) -> None:
         """Take one message."""
@@ -37,13 +45,16 @@ class Client:
 class Writing(RuleBasedStateMachine):
     """An outbox against its model: keys in order of first arrival, each with its newest."""
 
+    can_write = False
+
     def __init__(self) -> None:
         super().__init__()
         self.steps = Steps()
         self.outbox = Outbox(is_eager=True)
         self.client = Client()
         self.failures: list[Exception] = []
-        self.steps.call(partial(self.outbox.open, self.client.send, self.failures.append))
+        write = self.client.write if self.can_write else None
+        self.steps.call(partial(self.outbox.open, self.client.send, self.failures.append, write))
         self.waiting: dict[object, str] = {}
         self.sending: deque[str] = deque()
         self.expected: list[str] = []
@@ -68,7 +79,7 @@ class Writing(RuleBasedStateMachine):
         for number in numbers:
             self.count += 1
             message = f"{number}: {self.count}"
-            self.steps.call(partial(self.outbox.put, number, message))
+            self.steps.call(partial(self.outbox.put, number, message.encode()))
             self.waiting[number] = message
             self._take()
         self._settle()
@@ -77,7 +88,7 @@ class Writing(RuleBasedStateMachine):
     def append(self, many: int) -> None:
         for _ in range(many):
             self.count += 1
-            self.steps.call(partial(self.outbox.append, f"owed {self.count}"))
+            self.steps.call(partial(self.outbox.append, f"owed {self.count}".encode()))
             self.waiting[object()] = f"owed {self.count}"
             self._take()
         self._settle()
@@ -125,25 +136,33 @@ class Writing(RuleBasedStateMachine):
         self.steps.close()
 
 
+class WritingAtOnce(Writing):
+    """The same where the server has a way to send within the call."""
+
+    can_write = True
+
+
 TestWriting = Writing.TestCase
-TestWriting.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestWritingAtOnce = WritingAtOnce.TestCase
+for each in (TestWriting, TestWritingAtOnce):
+    each.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 
 
 async def test_room_ends_with_the_hundredth_message_that_must_arrive() -> None:
     outbox, client = Outbox(is_eager=True), Client()
     for number in range(MAX_APPENDED - 1):
-        outbox.append(f"owed {number}")
+        outbox.append(b"owed %d" % number)
     for number in range(2 * MAX_APPENDED):
-        outbox.put(number, "newest")  # counts for nothing: there are as many as subscriptions
+        outbox.put(number, b"newest")  # counts for nothing: there are as many as subscriptions
     async with asyncio.timeout(1):
         await outbox.drain()
-    outbox.append("one too many")
+    outbox.append(b"one too many")
     waiting = asyncio.create_task(outbox.drain())
     outbox.open(client.send, lambda error: pytest.fail(repr(error)))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert waiting.done()  # the first is being sent
-    outbox.append("one more")
+    outbox.append(b"one more")
     waiting = asyncio.create_task(outbox.drain())
     for _ in range(5):
         await asyncio.sleep(0)
@@ -158,12 +177,12 @@ async def test_who_sends_is_told_of_a_failure_once() -> None:
     failures: list[Exception] = []
     outbox = Outbox(is_eager=True)
 
-    async def send(_: str) -> None:
+    async def send(_: bytes) -> None:
         raise OSError
 
-    outbox.put(1, "first")
+    outbox.put(1, b"first")
     outbox.open(send, failures.append)
-    outbox.put(2, "second")
+    outbox.put(2, b"second")
     await outbox.close()
     assert [type(each) for each in failures] == [OSError]
     assert outbox.sent == 1
@@ -173,18 +192,18 @@ async def test_what_went_back_to_what_was_sent_is_not_sent_again() -> None:
     """Or a slow client would hear twice in a row of what has not changed for it."""
     outbox, client, key = Outbox(is_eager=True), Client(), Newest()
     outbox.open(client.send, print)
-    for message in ("a", "b", "a"):
+    for message in (b"a", b"b", b"a"):
         outbox.put(key, message)
     assert len(outbox) == 0
-    outbox.put(key, "b")
-    outbox.put("other", "c")
+    outbox.put(key, b"b")
+    outbox.put("other", b"c")
     for _ in range(3):
         client.read()
         await asyncio.sleep(0)
     assert client.received == ["a", "b", "c"]
-    outbox.put(key, "a")
-    outbox.put(key, "b")
-    outbox.put(key, "a")
+    outbox.put(key, b"a")
+    outbox.put(key, b"b")
+    outbox.put(key, b"a")
     for _ in range(3):
         client.read()
         await asyncio.sleep(0)
@@ -196,13 +215,13 @@ async def test_results_that_are_not_sent_are_counted() -> None:
     outbox, client = Outbox(is_eager=True), Client()
     outbox.open(client.send, lambda _: None)
     one, other = Newest(), Newest()
-    outbox.put(one, "1")  # under way
-    for message in "234":
+    outbox.put(one, b"1")  # under way
+    for message in (b"2", b"3", b"4"):
         outbox.put(one, message)
-    outbox.put(other, "5")
-    outbox.put("ping", "6")
-    outbox.put("ping", "7")  # which is no result
+    outbox.put(other, b"5")
+    outbox.put("ping", b"6")
+    outbox.put("ping", b"7")  # which is no result
     assert outbox.dropped == 2
-    outbox.put(one, "1")  # as it was before
+    outbox.put(one, b"1")  # as it was before
     assert outbox.dropped == 3
     await outbox.close()

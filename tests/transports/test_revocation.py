@@ -41,7 +41,7 @@ class Client:
     def _close(self, close: Close | None) -> None:
         self.closed = close
 
-    def check(self, now: float) -> None:
+    def check(self, now: float) -> float:
         raise NotImplementedError
 
 

@@ -34,13 +34,13 @@ class Subscriber:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
 
-    def next(self, result: str) -> None:
+    def next(self, result: bytes) -> None:
         """Send a result."""
         self.connection.outbox.put("result", result)
 
     def error(self, errors: str) -> None:
         """Send the errors."""
-        self.connection.outbox.append(errors)
+        self.connection.outbox.append(errors.encode())
 
     def complete(self) -> None:
         """Nothing more."""
@@ -70,7 +70,7 @@ async def test_timeout_around_send_ends_nobody_elses_subscription() -> None:
             live.join("key", results, Subscriber(connection))
         for number in range(3):
             changed.put_nowait(f"result {number}")
-            assert await patient.sent.get() == f"result {number}"
+            assert await patient.sent.get() == b"result %d" % number
         (first, _) = await asyncio.wait(tasks, timeout=5, return_when=asyncio.FIRST_COMPLETED)
         # Only the connection whose message was not sent in time has ended.
         assert [task.result() for task in first] == [None]
@@ -87,7 +87,7 @@ async def test_servers_own_send_is_called_at_once() -> None:
     task = asyncio.create_task(connection.run(receive(), server.send))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    connection.outbox.put("key", "hello")
-    assert server.sent.get_nowait() == "hello"
+    connection.outbox.put("key", b"hello")
+    assert server.sent.get_nowait() == b"hello"
     connection.close(None)
     await task

@@ -1,8 +1,10 @@
 """Connections that a client drags out, overfills or hoards are closed, and no others."""
 
 import asyncio
+import os
 import re
 import resource
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -43,6 +45,12 @@ STREAM = (POST % 40).replace(
 ) + b'{"query":"subscription { item { id } }"}'
 # What the server reads before it closes, and what the kernel buffers on both sides.
 MOST_ACCEPTED_BYTES = 16 * 1024 * 1024
+
+
+class Patient(Server):
+    """A server that gives clients ten seconds when it stops, and idle ones one."""
+
+    arguments = ("--timeout-graceful-shutdown", "10", "--timeout-keep-alive", "1")
 
 
 @pytest.fixture
@@ -204,6 +212,46 @@ def test_connection_may_be_used_again_and_ahead(hasty: Server) -> None:
             received += connection.recv(65536)
         connection.sendall(GET[10:])
         read_until(connection, LIVE)
+
+
+READY = GET.replace(b"live", b"ready")
+
+
+def test_request_on_its_way_when_the_server_stops_is_answered(
+    transactional_db: None, database_url: str, tmp_path: Path
+) -> None:
+    """A proxy would not send a POST again that it has sent, and tell its client of a failure."""
+    with (
+        Server(tmp_path / "log", database_url, **OPEN) as server,
+        tcp(server) as used,
+        tcp(server) as fresh,
+        tcp(server) as other,
+    ):
+        for each in (used, other):
+            each.sendall(GET)
+            read_until(each, LIVE)
+        os.kill(server.pid, signal.SIGTERM)
+        server.wait_for_log("Waiting for connections to close")
+        for each in (used, fresh):
+            each.sendall(POST % len(QUERY) + QUERY)
+            answer = read_to_end(each)
+            assert answer.endswith(b'{"data":{"items":[]}}')
+            assert b"connection: close\r\n" in answer
+        other.sendall(READY)
+        assert read_to_end(other).endswith(b'{"status":"the server stops"}')
+
+
+def test_connections_that_nobody_uses_do_not_keep_a_server_from_stopping(
+    transactional_db: None, database_url: str, tmp_path: Path
+) -> None:
+    with Patient(tmp_path / "log", database_url, **OPEN) as server:
+        with tcp(server) as used, tcp(server) as fresh:
+            used.sendall(GET)
+            read_until(used, LIVE)
+            os.kill(server.pid, signal.SIGTERM)
+            assert read_to_end(used) == read_to_end(fresh) == b""
+        assert server.stop() in {0, -signal.SIGTERM}
+    assert "timeout graceful shutdown exceeded" not in server.log
 
 
 def test_requests_sent_far_ahead_are_refused(hasty: Server) -> None:

@@ -1,0 +1,1 @@
+"""Sources read from replicas, which lag and fail, and miss nothing."""
