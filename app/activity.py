@@ -68,7 +68,10 @@ class Activity:
         self.close()
         self.woken_at, self.tables, self.begun_at = woken_at, tables, monotonic()
         if is_on():
-            self._span = ExecutionSpan(self.operation, self.field, self.links, tables, woken_at)
+            # Others have changed at the same time.
+            watched = {each.table for found in self.waits_for.values() for each in found}
+            causes = tables & watched or tables
+            self._span = ExecutionSpan(self.operation, self.field, self.links, causes, woken_at)
 
     def close(self) -> None:
         """No result comes of the run any more, if one has begun."""

@@ -158,4 +158,4 @@ class ExecutionSpan:
 
 
 def _tracer() -> Any:
-    return trace.get_tracer("live_graphql")
+    return trace.get_tracer(__name__)

@@ -24,7 +24,7 @@ from ..exceptions import LiveError
 from . import wal
 from .change import Change
 from .hearing import Hearing
-from .triggers import CHANNEL, LEASE, TABLE
+from .triggers import CHANNEL, HAS_TIMES, LEASE, TABLE
 
 LOOK_SECONDS = 0.02
 """Between two looks while changes come fast."""
@@ -50,18 +50,11 @@ _SET_LEASE = f"""
     SELECT setval('{LEASE}', (extract(epoch FROM clock_timestamp()) * 1000)::bigint + %s)
 """  # noqa: S608 - constants
 _TAKE_LEASE = f"{_SET_LEASE}, pg_notify('{CHANNEL}', '')"
-# Tables of a version before have no `written_at`.
-_HAS_TIMES = f"""
-    SELECT EXISTS (
-        SELECT FROM pg_attribute
-        WHERE attrelid = '{TABLE}'::regclass AND attname = 'written_at' AND NOT attisdropped
-    )
-"""  # noqa: S608 - constants
-# Of a commit, where PostgreSQL keeps it; else of the statement.
+# Of the commit, where PostgreSQL keeps it; else of the statement.
 _WRITTEN_AT = """
     coalesce(
         CASE WHEN current_setting('track_commit_timestamp')::boolean
-            THEN pg_xact_commit_timestamp(xid::text::xid)
+            THEN pg_xact_commit_timestamp(xid::xid)
         END,
         written_at
     )
@@ -248,7 +241,7 @@ class Listener:
         # A snapshot is older than what its own statement sets.
         await self._execute(_SET_LEASE, [-1])
         await self._execute(_END_A_NUMBER)
-        ((has_times,),) = await self._execute(_HAS_TIMES)
+        ((has_times,),) = await self._execute(HAS_TIMES)
         self._statement = _looking(has_times=has_times, tells_position=self._tells_position)
         ((now,),) = await self._execute("SELECT pg_current_snapshot()::text")
         look = await self._look(now)

@@ -7,19 +7,23 @@ since that one's NOTIFY comes with its commit: late, or never.
 """
 
 import json
+import logging
 from collections.abc import Iterable
 from datetime import date
 from typing import Any
 from uuid import UUID
 
 from django.core import checks
-from django.db import connections, router
+from django.db import OperationalError, connections, router, transaction
 from django.db.backends.utils import CursorWrapper, truncate_name
 from django.db.models import Model
+from psycopg.errors import LockNotAvailable
 from psycopg.sql import quote as quote_literal
 
 from .keys import keys_of
 from .live_models import live_models
+
+logger = logging.getLogger(__name__)
 
 CHANNEL = "live_changes"
 TABLE = "live_change"
@@ -59,16 +63,26 @@ _CREATE_TABLE = f"""
     CREATE INDEX IF NOT EXISTS {TABLE}_xid ON {TABLE} (xid);
     CREATE SEQUENCE IF NOT EXISTS {LEASE} MINVALUE 0 START 0 OWNED BY {TABLE}.xid;
 """
-# Tables of a version before lack it. Its default, which triggers of any version use, comes in a
-# second step, or all rows would be written anew.
-_FIND_TIMES = (
-    "SELECT FROM pg_attribute WHERE attrelid = %s::regclass AND attname = 'written_at' "
-    "AND NOT attisdropped"
-)
+# Where nothing is missing, CREATE INDEX would wait for those who write there all the same, and all
+# others behind it.
+_IS_COMPLETE = f"""
+    SELECT num_nulls(to_regclass('{TABLE}'), to_regclass('{TABLE}_xid'), to_regclass('{LEASE}')) = 0
+"""
+HAS_TIMES = f"""
+    SELECT EXISTS (
+        SELECT FROM pg_attribute
+        WHERE attrelid = '{TABLE}'::regclass AND attname = 'written_at' AND NOT attisdropped
+    )
+"""  # noqa: S608 - constants
+"""Whether the table tells when rows were written: those of a version before do not."""
+# The default, which triggers of any version use, comes in a second step, or all rows would be
+# written anew.
 _ADD_TIMES = f"""
     ALTER TABLE {TABLE} ADD COLUMN IF NOT EXISTS written_at timestamptz;
     ALTER TABLE {TABLE} ALTER COLUMN written_at SET DEFAULT clock_timestamp();
 """
+LOCK_MS = 2000
+"""So long all who write to live tables may have to wait for the sake of a measurement."""
 _FIND_SCHEMA = "SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = %s::regclass"
 _FIND_COLUMNS = """
     SELECT a.attname, t.typname
@@ -188,12 +202,31 @@ def synchronize(using: str, **_: Any) -> None:
 
 def _prepare(cursor: CursorWrapper) -> str:
     """Create the table of changes. Return its schema, quoted."""
-    cursor.execute(_CREATE_TABLE)
-    cursor.execute(_FIND_TIMES, [TABLE])
-    if not cursor.fetchall():  # Only then, since it waits for the transactions that write there.
-        cursor.execute(_ADD_TIMES)
+    cursor.execute(_IS_COMPLETE)
+    if cursor.fetchone() != (True,):
+        cursor.execute(_CREATE_TABLE)
+    _add_times(cursor)
     cursor.execute(_FIND_SCHEMA, [TABLE])
     return str(cursor.fetchone()[0])
+
+
+def _add_times(cursor: CursorWrapper) -> None:
+    """Give the table its column for times, unless transactions that stay open are in the way."""
+    cursor.execute(HAS_TIMES)
+    if cursor.fetchone() == (True,):
+        return
+    try:
+        with transaction.atomic(using=cursor.db.alias):
+            cursor.execute(f"SET LOCAL lock_timeout = {LOCK_MS}")
+            cursor.execute(_ADD_TIMES)
+    except OperationalError as error:
+        if not isinstance(error.__cause__, LockNotAvailable):
+            raise
+        logger.warning(
+            "%s has no column written_at yet, since a transaction that has written there stays "
+            "open: until the next migrate, nobody measures how late changes are heard of.",
+            TABLE,
+        )
 
 
 def _source(cursor: CursorWrapper, schema: str, table: str, model: type[Model]) -> str:

@@ -12,6 +12,8 @@ from ..log_context import CONNECTION, OPERATION
 # What uvicorn says of each handshake that was answered with a status and a reason, wrongly:
 # https://github.com/Kludex/uvicorn/pull/3138
 DENIED: Final = "ASGI callable returned without completing handshake."
+# What it says of each connection besides that it was accepted, by the WebSocket library.
+NEEDLESS: Final = frozenset({DENIED, "connection open", "connection closed"})
 UVICORN: Final = ("uvicorn", "uvicorn.access")
 """Its loggers that have handlers."""
 
@@ -20,8 +22,8 @@ class ClientFaults(logging.Filter):
     """Makes at most one line of what a client can cause in uvicorn at will."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Let all but `DENIED` pass; broken UTF-8 in a WebSocket message is the client's fault."""
-        if record.msg == DENIED:
+        """Let all but `NEEDLESS` pass; broken UTF-8 in a message is the client's fault."""
+        if record.msg in NEEDLESS:
             return False
         error = record.exc_info[1] if record.exc_info else None
         if isinstance(error, UnicodeDecodeError) and "received from client" in record.msg:

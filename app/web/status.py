@@ -29,7 +29,7 @@ from .worker_files import supervisor_pid
 logger = logging.getLogger(__name__)
 
 ANSWER_SECONDS: Final = 10.0
-SOURCES_AT_ONCE: Final = 100
+SOURCES_AT_ONCE: Final = 20
 """So many are told between two looks at everything else."""
 MAX_VALUES: Final = 5
 MAX_CHARACTERS: Final = 100

@@ -143,8 +143,10 @@ class Report:
                 about += f" ({told[0]['project']}, {told[0]['version']})"
             connections = sum(each["connections"] for each in told)
             sources = sum(len(each.sources) for each in workers)
+            counts = {"worker": len(workers), "connection": connections, "source": sources}
+            numbers = (f"{count} {noun}{'s'[count == 1 :]}" for noun, count in counts.items())
             yield (
-                f"{about}: {len(workers)} workers, {connections} connections, {sources} sources"
+                f"{about}: {', '.join(numbers)}"
                 + (f"; no answer from {', '.join(silent)}" if silent else "")
             )
 

@@ -18,7 +18,8 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 
 from ..histogram import Histogram
-from .measurements import Kind, Measurement, Metric
+from .catalogue import Kind, Metric
+from .measurements import Measurement
 
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 MODES = {Kind.SUM: "livesum", Kind.LEAST: "livemin", Kind.MOST: "livemax"}

@@ -203,6 +203,9 @@ async def test_existing_project_is_live(project: Project, database: Any) -> None
                     await each.subscribe(f"subscription {TICKETS}")
                 assert await adas.next() == {"tickets": [smoking]}
                 assert await bobs.next() == {"tickets": []}
+                told = await asyncio.to_thread(project.manage, "live", "--operation", "tickets")
+                assert "(helpdesk.settings, " in told
+                assert told.count("tickets of user ") == 2
                 # A table in between, which nobody has named anywhere.
                 await asyncio.to_thread(
                     database.execute,

@@ -13,9 +13,10 @@ from django.db import connection
 from django.db.models import Model
 
 from app import turns
+from app.activity import EVERYTHING
 from app.changes.change import Change
 from app.changes.conditions import Dependency
-from app.changes.feed import MANY, SOURCES_AT_ONCE, Feed, Watch, backend_for
+from app.changes.feed import MANY, SOURCES_AT_ONCE, Feed, Waiter, Watch, backend_for
 from app.changes.index import MAX_ENTRIES, Index
 from app.changes.keys import keys_of
 from app.database.lifespan import opened
@@ -372,3 +373,24 @@ async def test_log_tells_what_wakes_and_warns_of_many_that_everything_wakes(
     assert caplog.messages[-1].endswith("auth_user where id = 5; items_part where item_id = 7.")
     for number in range(MANY):
         watches[number % 9].also(Part.objects.filter(name=str(number)))
+
+
+@pytest.mark.once
+def test_waiter_knows_since_when_it_is_due_and_by_what() -> None:
+    waiter = Waiter(turns.Turns(1))
+    items, parts = frozenset({"items_item"}), frozenset({"items_part"})
+
+    def begin() -> tuple[float | None, frozenset[str]]:
+        waiter.is_due = False
+        return waiter.take_cause()
+
+    assert begin()[0] is None
+    waiter.wake(1, items)
+    waiter.wake(2, parts)
+    assert waiter.take_cause() == begin() == (1, items | parts)  # due until it has begun
+    for tables in (EVERYTHING, items):
+        waiter.wake(3, tables)
+        waiter.wake(4, parts)
+        waiter.wake(5, EVERYTHING)
+        assert begin() == (3, EVERYTHING)
+    assert begin()[0] is None

@@ -129,6 +129,24 @@ async def test_table_of_a_version_before_is_followed_and_completed(
             await until_counted(found.listener.hearing, before + 1)
 
 
+@pytest.mark.only("postgresql")
+async def test_migrate_keeps_no_writer_waiting_for_the_column(
+    database_url: str, owner: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(triggers, "LOCK_MS", 100)
+    async with connected(database_url) as own:
+        await own.execute(f"ALTER TABLE {triggers.TABLE} DROP COLUMN written_at")
+        try:
+            await own.execute("BEGIN")
+            await own.execute(f"INSERT INTO {triggers.TABLE} (relation) VALUES ('[\"any\"]')")
+            await sync_to_async(triggers.synchronize)("default")
+            assert "live_change has no column written_at yet" in caplog.text
+            await own.execute("COMMIT")
+        finally:
+            await sync_to_async(triggers.synchronize)("default")
+        await own.execute(f"SELECT written_at FROM {triggers.TABLE}")
+
+
 @pytest.mark.only("sqlite")
 async def test_sqlite_counts_from_the_poll_before(owner: int) -> None:
     async with Feed(backend_for("default")) as feed:

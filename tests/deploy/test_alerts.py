@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from app.web.measurements import METRICS, Kind
+from app.web.catalogue import METRICS, Kind
 from tests.server import ROOT
 
 ALERTS = ROOT / "deploy" / "alerts.yml"

@@ -13,7 +13,8 @@ import pytest
 from django.contrib.auth.models import User
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.web.measurements import METRICS
+from app.histogram import Histogram
+from app.web.catalogue import METRICS
 from tests.clients import get, post
 from tests.conftest import StartServer
 from tests.items.models import Item
@@ -40,7 +41,10 @@ async def test_scrape_tells_the_sum_of_all_workers(server: Workers) -> None:
         # Of whichever worker answers; the others have told of themselves within seconds.
         for _ in range(6):
             await metrics_become(server, connections=clients, subscribers=clients, feed_connected=1)
-        sent = metrics(server)["messages_total"]
+        numbers = metrics(server)
+        assert numbers["workers"] == 3
+        assert numbers["execution_seconds_count"] == numbers["executions_total"] > 0
+        sent = numbers["messages_total"]
         assert sent >= 2 * clients  # the acknowledgements and the results
         # A worker that dies takes its connections out of the sums, but nothing that it counted.
         victim = max(serving, key=lambda pid: serving[pid])
@@ -67,7 +71,7 @@ async def test_every_metric_is_told(start_server: StartServer, vendor: str) -> N
     async with websocket(server, is_ready=True) as connection:
         await connection.send(INIT)
         assert (await closing(connection))[0] == 4429
-    expected = set(METRICS)
+    expected = set(METRICS) - {"replica_serving"}  # as no replica is named
     if vendor == "sqlite":
         expected -= {"feed_rows", "feed_dead_rows"}
     assert (await families(server)).keys() == expected
@@ -90,6 +94,15 @@ async def families(server: Server) -> dict[str, float]:
         family.name.removeprefix("live_"): sum(sample.value for sample in family.samples)
         for family in text_string_to_metric_families(text)
     }
+
+
+@pytest.mark.once
+def test_bound_of_a_histogram_belongs_to_what_is_below() -> None:
+    histogram = Histogram(0.5, 1)
+    for value in (0.5, 0.6, 1, 1.1, 7):
+        histogram.observe(value)
+    assert histogram.counts == [1, 2, 2]
+    assert histogram.sum == pytest.approx(10.2)
 
 
 class Unstarted(Server):
@@ -120,7 +133,8 @@ sys.path.insert(0, sys.argv[1])
 from django.conf import settings
 settings.configure()
 from app.web import worker_files
-from app.web.measurements import METRICS, Measurement
+from app.web.catalogue import METRICS
+from app.web.measurements import Measurement
 folder = Path(sys.argv[2])
 worker_files.default_folder = lambda: folder
 for number in range(150):

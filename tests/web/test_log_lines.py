@@ -4,6 +4,8 @@ import asyncio
 import json
 import logging
 import re
+import subprocess
+import sys
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -17,6 +19,8 @@ from tests.items.models import Item
 from tests.protocols.raw import INIT, closing, websocket
 from tests.server import ROOT, Server
 from tests.workers import Workers
+
+pytestmark = pytest.mark.once
 
 SET = "mutation($id: ID!) { setState(id: $id, state: DONE) { id } }"
 SECRET = "a-secret-token"
@@ -71,6 +75,17 @@ async def test_lines_name_connection_and_operation(start_server: StartServer) ->
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:]{8}\.\d{3}\+00:00", setting["time"])
 
 
+async def test_lines_of_a_shared_source_name_it(start_server: StartServer) -> None:
+    user = await User.objects.acreate(username="ada")
+    server = start_server(LOG_LEVEL="DEBUG")
+    async with connect(server.websocket, user) as socket:
+        await socket.subscribe("subscription Newest { item { id } }")
+        await socket.next()
+    [line] = about(server, "is woken by")
+    assert re.fullmatch(r"source \d+: Newest", line["operation"])
+    assert "connection" not in line  # for it is everybody's
+
+
 async def test_secrets_in_addresses_are_not_written_down(start_server: StartServer) -> None:
     server = start_server()
     await get(server, f"/graphql/?query={{__typename}}&token={SECRET}")
@@ -99,9 +114,12 @@ async def test_shutdown_is_one_line_whoever_is_connected(start_server: StartServ
     [summary] = [message for message in told if "The server stops" in message]
     assert summary == "The server stops, and closes 10 WebSockets and event streams."
     assert len(told) < 8, told  # with uvicorn's own
+    opened = [
+        line for line in lines(server) if re.search("WebSocket /|connection", line["message"])
+    ]
+    assert len(opened) == 10
 
 
-@pytest.mark.once
 async def test_supervisor_writes_json_if_its_options_say_so(
     transactional_db: None, start_server: StartServer, database_url: str, tmp_path: Any
 ) -> None:
@@ -113,13 +131,28 @@ async def test_supervisor_writes_json_if_its_options_say_so(
     assert SECRET not in server.log
 
 
-@pytest.mark.once
 async def test_access_log_stays_off(
     transactional_db: None, database_url: str, tmp_path: Any
 ) -> None:
     with SilentServer(tmp_path / "log", database_url) as server:
         await get(server, "/graphql/?query={__typename}")
     assert [line for line in lines(server) if line["logger"] == "uvicorn.access"] == []
+
+
+def test_documented_settings_do_the_same() -> None:
+    page = (ROOT / "docs" / "operation.md").read_text()
+    code = re.findall(r"```python\n(LOGGING_CONFIG = .*?)```", page, re.DOTALL)[0]
+    code = code.replace("live_graphql", "app").replace("LOGGING_CONFIG =", "name =")
+    code += (
+        "\nfrom django.utils.module_loading import import_string\n"
+        "import logging\n"
+        "import_string(name)(LOGGING)\n"
+        "logging.getLogger('app.live').info('Told.')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stderr)["message"] == "Told."
 
 
 async def test_people_get_lines_if_they_ask_for_them(start_server: StartServer) -> None:
@@ -132,7 +165,6 @@ async def test_people_get_lines_if_they_ask_for_them(start_server: StartServer) 
     assert re.fullmatch(pattern, line)
 
 
-@pytest.mark.once
 def test_a_client_cannot_write_lines_of_its_own() -> None:
     to_line = LineFormatter("{levelname}: {message}", style="{")
     to_json = JSONFormatter()
