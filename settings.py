@@ -248,13 +248,16 @@ LOGGING = {
     "filters": {
         "client_faults": {"()": "app.web.logs.ClientFaults"},
         "refusals": {"()": "app.web.logs.Refusals"},
+        "database_absences": {"()": "app.web.logs.DatabaseAbsences"},
     },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": "WARNING"},
     "loggers": {
         **{name: {"level": LOG_LEVEL} for name in ("app", "orders", "django")},
         "uvicorn.error": {"filters": ["client_faults"]},
-        "django.request": {"filters": ["refusals"]},
+        "django.request": {"filters": ["refusals", "database_absences"]},
+        # The feed has one line when the database goes and one when it comes; pools have one a try.
+        "psycopg.pool": {"level": "ERROR"},
         # It has lines for each try; `app.web.sign_in` has one for who has to wait.
         "axes": {"level": "CRITICAL"},
     },

@@ -2,6 +2,8 @@
 
 import logging
 
+from django.db import InterfaceError, OperationalError
+
 # What uvicorn says of each handshake that was answered with a status and a reason, wrongly:
 # https://github.com/Kludex/uvicorn/pull/3138
 DENIED = "ASGI callable returned without completing handshake."
@@ -27,3 +29,21 @@ class Refusals(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Let all but status 429 pass: `sign_in` tells when that begins."""
         return getattr(record, "status_code", None) != 429
+
+
+class DatabaseAbsences(logging.Filter):
+    """Makes one line of what Django says of each request that the database's absence has failed."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let all pass, without a traceback if the database was away or busy: the code is right."""
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, OperationalError | InterfaceError):
+            record.msg = f"{record.getMessage()}: the database did not answer: {first_line(error)}"
+            record.args = None
+            record.exc_info = None
+        return True
+
+
+def first_line(error: Exception) -> str:
+    """Return what is wrong; psycopg has advice and other tries in more lines."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,0 +1,91 @@
+"""A TCP forwarder whose target can move, and whose connections can go silent."""
+
+import asyncio
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+CHUNK = 1 << 16
+
+
+class Forwarder:
+    """Passes bytes on between whoever connects and `target`, while the context lasts."""
+
+    def __init__(self, target: int, port: int = 0) -> None:
+        self.target = target
+        """The port of 127.0.0.1 that new connections lead to."""
+        self.port = port
+        self._server: asyncio.Server | None = None
+        self._silent: set[asyncio.StreamWriter] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._from_target: set[asyncio.StreamReader] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._server is not None:
+            self._server.close()
+        self.cut()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    @property
+    def open_at_target(self) -> int:
+        """How many connections the target has not closed."""
+        return sum(not reader.at_eof() for reader in self._from_target)
+
+    def go_silent(self) -> int:
+        """Let all bytes of the present connections vanish; return how many connections these are.
+
+        Both ends stay open, as behind a firewall that has forgotten them; new ones are served.
+        """
+        self._silent |= self._writers
+        return len(self._writers) // 2
+
+    def cut(self) -> None:
+        """Reset all connections, the silent ones, too."""
+        for writer in self._writers | self._silent:
+            writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if (task := asyncio.current_task()) is not None:
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        try:
+            there, to_there = await asyncio.open_connection("127.0.0.1", self.target)
+        except OSError:
+            writer.transport.abort()
+            return
+        ends = {writer, to_there}
+        self._writers |= ends
+        self._from_target.add(there)
+        try:
+            await asyncio.gather(self._pass(reader, to_there), self._pass(there, writer))
+        finally:
+            self._writers -= ends
+            self._silent -= ends
+            self._from_target.discard(there)
+            for each in ends:
+                each.transport.abort()
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while chunk := await reader.read(CHUNK):
+                if writer not in self._silent:
+                    writer.write(chunk)
+                    await writer.drain()
+        if writer not in self._silent:
+            with suppress(OSError, RuntimeError):
+                writer.write_eof()
+        elif not writer.transport.is_closing():
+            # One end has given up; the other one hears nothing of it, until it gives up, too.
+            with suppress(OSError):
+                await writer.wait_closed()

@@ -1,0 +1,69 @@
+"""What programs take for granted: a clock that goes on, and room on the disk."""
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+DISK_MB: Final = 224
+"""Of a small disk: a database, some of its log, and little else."""
+FAKETIME: Final = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
+
+
+class Clock:
+    """The clock of some programs, which a file sets; the machine's own where none can be set."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self.step(0)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What makes a program look into the file; monotonic time goes on as it is."""
+        if not FAKETIME.exists():
+            return {}
+        return {
+            "LD_PRELOAD": str(FAKETIME),
+            "FAKETIME_TIMESTAMP_FILE": str(self._file),
+            "FAKETIME_CACHE_DURATION": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        }
+
+    def step(self, seconds: int) -> None:
+        """Be so many seconds ahead, or behind."""
+        new = self._file.with_suffix(".new")
+        new.write_text(f"{seconds:+d}\n")
+        new.replace(self._file)
+
+
+class Disk:
+    """A small disk that can be filled."""
+
+    def __init__(self, folder: Path) -> None:
+        self._filler = folder / "filler"
+
+    def fill(self) -> None:
+        """Leave no room."""
+        with suppress(OSError), self._filler.open("ab", buffering=0) as file:
+            while file.write(bytes(1 << 12)):
+                pass
+
+    def free(self) -> None:
+        """Give the room back."""
+        self._filler.unlink(missing_ok=True)
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[Disk | None]:
+    """Make the folder, with a disk of its own; yield None where nobody may mount one."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m,mode=755", "chaos", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        yield None
+        return
+    try:
+        yield Disk(folder)
+    finally:
+        # Lazily, since what was killed may not have closed its files yet.
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
