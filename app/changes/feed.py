@@ -268,7 +268,9 @@ class Feed:
             except Exception as error:
                 if self.is_connected or not backoff.attempt:
                     what = "begins anew" if isinstance(error, LiveError) else "lost the database"
-                    logger.warning("Change feed: %s, reconnecting. %s", what, error)
+                    # A timeout has no words of its own.
+                    why = str(error).strip() or "It did not answer in time."
+                    logger.warning("Change feed: %s, reconnecting. %s", what, why)
                 self.is_connected = False
                 await backoff.pause()
 

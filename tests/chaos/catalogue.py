@@ -7,7 +7,7 @@ from typing import Final
 from tests.chaos import database_faults, faults, rude
 from tests.chaos.plan import PlannedFault
 from tests.chaos.stage import Stage
-from tests.chaos.surroundings import FAKETIME
+from tests.chaos.surroundings import COMPILER
 
 Inflict = Callable[[Stage, PlannedFault], Awaitable[None]]
 POSTGRESQL: Final = ("postgresql",)
@@ -60,8 +60,8 @@ def kinds_for(database: str, *, has_disk: bool) -> tuple[list[str], list[str]]:
     for name, kind in KINDS.items():
         if database not in kind.databases:
             continue
-        if kind.needs == "clock" and not FAKETIME.exists():
-            absent.append(f"{name} is left out: apt-get install faketime")
+        if kind.needs == "clock" and COMPILER is None:
+            absent.append(f"{name} is left out: there is no C compiler, cc")
         elif kind.needs == "disk" and not has_disk:
             absent.append(f"{name} is left out: nobody may mount a tmpfs here")
         else:

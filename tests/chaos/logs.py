@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Final
 
 COMPLAINTS: Final = re.compile(
-    r"Traceback|was never (retrieved|awaited)|Exception in|ASGI callable|ERROR|CRITICAL"
+    r"Traceback|was never retrieved|Exception in|ASGI callable|ERROR|CRITICAL"
 )
 ALLOWED: Final = (
     # One line for each request that the database's absence has failed.
     re.compile(r"ERROR app\.graphql\.errors: The database did not answer"),
+    re.compile(r"ERROR app\.authentication\.asking: A viewer could not be loaded"),
+    re.compile(r"ERROR django\.request: .*: the database did not answer"),
 )
 REQUEST: Final = re.compile(r'^INFO: +\S+ - "')
 """uvicorn's line for each request."""

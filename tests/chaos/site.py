@@ -125,8 +125,11 @@ class Site:
 @contextmanager
 def upstreams(program: str, folder: Path, singles: tuple[Server, Server]) -> Iterator[Proxy]:
     """nginx before the two servers."""
-    first, second = (f"server 127.0.0.1:{single.port};" for single in singles)
-    with proxy(program, folder, singles[0].port, {first: f"{first} {second}"}) as nginx:
+    # By default nginx gives a server that has refused a connection one try in 10 seconds until a
+    # request to it *ends*, which WebSockets and event streams do not.
+    servers = "".join(f"server 127.0.0.1:{single.port} max_fails=0; " for single in singles)
+    listed = f"server 127.0.0.1:{singles[0].port};"
+    with proxy(program, folder, singles[0].port, {listed: servers}) as nginx:
         running = Proxy(program, nginx)
         try:
             yield running

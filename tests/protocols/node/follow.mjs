@@ -37,7 +37,7 @@ const client = createClient({
   },
   on: {
     opened: (opened) => (socket = opened),
-    connected: (connected) => tell({ connected: connected.cookie.split('=')[1] }),
+    connected: (connected) => tell({ connected: connected.cookie }),
     closed: ({ code }) => tell({ closed: code ?? 0 }),
     ping: (received) => {
       if (received) return;
