@@ -78,6 +78,11 @@ class Follower(ABC):
     def _follow(self, cookie: str) -> Coroutine[Any, Any, None]:
         """Connect, subscribe, and hand over what comes, until the connection ends."""
 
+    async def _dawdle(self) -> None:
+        """A slow client reads slowly, but for the time in which all have to become right."""
+        if self.inbox.plan.manner == "slow" and self._world.may_leave.is_set():
+            await asyncio.sleep(SLOW_SECONDS)
+
     def _begin(self, cookie: str) -> None:
         self.inbox.begin(cookie.partition("=")[2])
 
@@ -99,8 +104,7 @@ class WebSocketFollower(Follower):
                 )
             while True:
                 self._take(json.loads(await self._receive(connection)))
-                if self.inbox.plan.manner == "slow":
-                    await asyncio.sleep(SLOW_SECONDS)
+                await self._dawdle()
 
     def _take(self, message: Mapping[str, Any]) -> None:
         match message["type"]:
@@ -176,5 +180,4 @@ class EventStreamFollower(Follower):
                     self._oracle.take(self.inbox, asked, result)
                     if "errors" in result:
                         raise RefusedError
-                    if self.inbox.plan.manner == "slow":
-                        await asyncio.sleep(SLOW_SECONDS)
+                    await self._dawdle()

@@ -35,7 +35,8 @@ class Forwarder:
         if self._server is not None:
             self._server.close()
         self.cut()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._tasks:
+            await asyncio.wait(self._tasks)
 
     @property
     def open_at_target(self) -> int:

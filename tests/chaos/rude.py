@@ -18,7 +18,9 @@ CLIENTS = 5
 SUBSCRIPTIONS = 20
 SELECTION = "id name state owner { username } parts { name }"
 DRAIN_SECONDS = 2
-PATIENCE_SECONDS = 2 + max(
+CLOSING_SECONDS = 12
+"""What the server gives a client to answer that it closes, and the time to look at all clients."""
+PATIENCE_SECONDS = CLOSING_SECONDS + max(
     float(SETTINGS["GRAPHQL_SEND_SECONDS"]),
     float(SETTINGS["GRAPHQL_PING_SECONDS"]) + float(SETTINGS["GRAPHQL_PONG_SECONDS"]),
 )
@@ -39,7 +41,10 @@ async def vanish(stage: Stage, fault: PlannedFault) -> None:
             stack.callback(connection.close)
             await asyncio.to_thread(_subscribe, connection, server, stage.world.root.cookie)
         forwarder.go_silent()
-        await asyncio.sleep(PATIENCE_SECONDS)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while forwarder.open_at_target:  # noqa: ASYNC110 - no event
+                    await asyncio.sleep(0.1)
         if forwarder.open_at_target:
             stage.world.violate(
                 f"{forwarder.open_at_target} clients have vanished {PATIENCE_SECONDS} s ago, "

@@ -53,7 +53,7 @@ class Run:
         self._plan = plan
         self._report = report
         self._world = stage.world
-        self._oracle = Oracle(stage.world)
+        self._oracle = Oracle(stage.world, is_precise=options.database == "postgresql")
         self._inboxes: list[Inbox] = []
         self._acting: list[asyncio.Task[None]] = []
         self._following: list[asyncio.Task[None]] = []
@@ -116,7 +116,7 @@ class Run:
                         f"{RIGHT_AGAIN_SECONDS:.0f} s after {after} had ended, {len(found)} things "
                         f"were wrong; the first: {found[0]}"
                     )
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.1)
                 with suppress(*DATABASE_ERRORS):
                     found = wrong(self._inboxes, await in_thread(read_truth))
             seconds = now() - since

@@ -78,8 +78,8 @@ async def set_up(
             # The other way to follow a failover: both addresses, of which one takes writes.
             url, settings["DATABASE_LISTEN_URL"] = cluster.either, ""
         several = Workers(folder / "a.log", url, **settings)
-        # Its default of 5 s is too short to start a worker on a machine that is busy; the supervisor
-        # would give up restarting them.
+        # The default of 5 s is too short to start a worker on a machine that is busy: the
+        # supervisor would give up restarting them.
         patience = ("--timeout-worker-healthcheck", "20")
         several.arguments = ("--workers", str(workers), *patience)
         proxy = stack.enter_context(upstreams(nginx, _made(folder / "nginx"), singles))
