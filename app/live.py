@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol, Self
 
 from .background import Backoff
+from .exceptions import first_line
 
 logger = logging.getLogger(__name__)
 
@@ -113,7 +114,9 @@ class SharedOperation:
                 if self._latest is None or not self._failures.is_transient(error):
                     raise
                 if not backoff.attempt:
-                    logger.warning("A subscription's source failed, trying again: %s", error)
+                    logger.warning(
+                        "A subscription's source failed, trying again: %s", first_line(error)
+                    )
             else:
                 return
             await backoff.pause()

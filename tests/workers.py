@@ -12,7 +12,7 @@ NEWEST = "subscription { item { id state } }"
 class Workers(Server):
     """A server of three processes."""
 
-    arguments = ("--workers", "3")
+    arguments: tuple[str, ...] = ("--workers", "3")
 
     def workers(self) -> set[int]:
         """The processes of the workers: the supervisor's children, but the resource tracker."""

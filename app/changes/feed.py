@@ -12,7 +12,7 @@ from django.db import DEFAULT_DB_ALIAS, connections, router
 from django.db.models import Model, QuerySet
 
 from ..background import BackgroundTask, Backoff
-from ..exceptions import LiveError
+from ..exceptions import LiveError, first_line
 from ..turns import IS_EXPENSIVE, Turn, Turns
 from .change import Change
 from .conditions import Dependency, dependencies
@@ -268,9 +268,7 @@ class Feed:
             except Exception as error:
                 if self.is_connected or not backoff.attempt:
                     what = "begins anew" if isinstance(error, LiveError) else "lost the database"
-                    # A timeout has no words of its own.
-                    why = str(error).strip() or "It did not answer in time."
-                    logger.warning("Change feed: %s, reconnecting. %s", what, why)
+                    logger.warning("Change feed: %s, reconnecting. %s", what, first_line(error))
                 self.is_connected = False
                 await backoff.pause()
 

@@ -13,6 +13,7 @@ from ..background import BackgroundTask
 from ..changes.change import Change
 from ..changes.feed import Feed
 from ..database.calls import run
+from ..exceptions import first_line
 from ..viewer import InvalidCredentialError
 from .clients import Clients
 from .connection import CHANGED, EXPIRED, Connection, is_same
@@ -136,7 +137,7 @@ class Revocation:
                     self._is_due.set()
                     await asyncio.sleep(RETRY_SECONDS)
             except Exception as error:
-                logger.warning("Viewers could not be reviewed, trying again: %s", error)
+                logger.warning("Viewers could not be reviewed, trying again: %s", first_line(error))
                 self.concerned.update(concerned)
                 self._is_due.set()
                 await asyncio.sleep(RETRY_SECONDS)

@@ -4,6 +4,8 @@ import logging
 
 from django.db import InterfaceError, OperationalError
 
+from ..exceptions import first_line
+
 # What uvicorn says of each handshake that was answered with a status and a reason, wrongly:
 # https://github.com/Kludex/uvicorn/pull/3138
 DENIED = "ASGI callable returned without completing handshake."
@@ -42,8 +44,3 @@ class DatabaseAbsences(logging.Filter):
             record.args = None
             record.exc_info = None
         return True
-
-
-def first_line(error: Exception) -> str:
-    """Return what is wrong; psycopg has advice and other tries in more lines."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

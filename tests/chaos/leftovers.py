@@ -17,6 +17,8 @@ SETTLE_SECONDS: Final = 30.0
 MAX_GROWTH_MB: Final = 48
 """Of a process, after the first faults."""
 MAX_MORE_FILES: Final = 4
+# Each thread with a connection to SQLite has the database open, its log and its index.
+MAX_MORE_FILES_OF_SQLITE: Final = MAX_MORE_FILES + 3 * 2 * POOL_SIZE
 MAX_MORE_THREADS: Final = 12
 """Executors start threads when there is work, and keep them."""
 # GraphQL has a pool, Django's views have another, and the feed has one.
@@ -53,11 +55,11 @@ def all_held(stage: Stage) -> dict[int, Held]:
 
 async def tasks_of(stage: Stage) -> dict[int, int]:
     """Return how many tasks each server has, by its port; nobody may be connected."""
-    found = {}
-    for server in stage.site.servers:
-        numbers = await asyncio.to_thread(metrics, server)
-        found[server.port] = numbers["tasks"]
-    return found
+    site = stage.site
+    (tasks,) = {(await asyncio.to_thread(metrics, each))["tasks"] for each in site.singles}
+    # What workers count together may be some seconds old.
+    found = {single.port: tasks for single in site.singles}
+    return {site.workers.port: tasks * len(site.workers.workers()), **found}
 
 
 async def left_behind(
@@ -73,7 +75,8 @@ async def left_behind(
     least = min(first.values(), key=lambda held: held.files)
     for pid, held in last.items():
         before = first.get(pid, least)
-        if held.files > before.files + MAX_MORE_FILES:
+        more = MAX_MORE_FILES_OF_SQLITE if stage.cluster is None else MAX_MORE_FILES
+        if held.files > before.files + more:
             wrong.append(f"Process {pid} has {held.files} files open, at first {before.files}")
         if held.threads > before.threads + MAX_MORE_THREADS:
             wrong.append(f"Process {pid} has {held.threads} threads, at first {before.threads}")

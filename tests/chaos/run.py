@@ -61,7 +61,6 @@ class Run:
 
     async def play(self) -> None:
         """Play the plan as far as the time allows, then look at what is left."""
-        tasks = {server.port: 0 for server in self._stage.site.servers}
         tasks = await leftovers.tasks_of(self._stage)
         rights = Rights(self._world)
         for planned in self._plan.clients:
