@@ -5,13 +5,14 @@ import asyncio
 import os
 import random
 import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import django
 
-from tests.chaos.cluster import DATABASE, USER
+from tests.chaos.postgresql import DATABASE, USER
 from tests.server import free_port
 
 
@@ -23,6 +24,8 @@ def main() -> int:
     parser.add_argument("--database", choices=["postgresql", "sqlite"], default="postgresql")
     parser.add_argument("--kinds", default="", help="faults, with commas between; default: all")
     arguments = parser.parse_args()
+    if arguments.database == "sqlite":
+        become_root(sys.argv[1:])
     seed = arguments.seed or str(random.randrange(1_000_000))
     nginx = shutil.which("nginx", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
     if nginx is None:
@@ -51,6 +54,15 @@ def main() -> int:
     print(report.text())
     shutil.rmtree(folder)
     return 0
+
+
+def become_root(arguments: list[str]) -> None:
+    """Run again in a namespace of one's own, if that is possible and needed to mount a disk."""
+    command = ["unshare", "--map-root-user", "--mount"]
+    if os.geteuid() == 0 or shutil.which("unshare") is None:
+        return
+    if subprocess.run([*command, "true"], capture_output=True, check=False).returncode == 0:
+        os.execvp("unshare", [*command, sys.executable, "-m", "tests.chaos", *arguments])
 
 
 def configure(database_url: str) -> None:

@@ -9,8 +9,9 @@ from typing import Final
 
 import psycopg
 
-from tests.chaos.cluster import DATABASE, Cluster
+from tests.chaos.cluster import Cluster
 from tests.chaos.plan import PlannedFault
+from tests.chaos.postgresql import DATABASE
 from tests.chaos.stage import Stage
 
 FEED: Final = "application_name = 'change feed'"

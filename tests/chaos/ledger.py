@@ -4,6 +4,11 @@ import math
 from collections import defaultdict
 from collections.abc import Hashable
 from dataclasses import dataclass
+from typing import Final
+
+
+MAX_PERIODS: Final = 1000
+REMEMBERED_SECONDS: Final = 300.0
 
 
 @dataclass(slots=True)
@@ -67,7 +72,9 @@ class Excuses:
         return period
 
     def add(self, since: float, until: float) -> None:
-        """Excuse a period that is over."""
+        """Excuse a period that is over; what was long before does not matter any more."""
+        if len(self._periods) > MAX_PERIODS:
+            self._periods = [p for p in self._periods if p.until > since - REMEMBERED_SECONDS]
         self._periods.append(Period(since, until))
 
     def back(self, at: float, seconds: float) -> float:

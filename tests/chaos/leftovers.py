@@ -2,12 +2,13 @@
 
 import asyncio
 import os
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.chaos.cluster import DATABASE
+from tests.chaos.postgresql import DATABASE
 from tests.chaos.site import POOL_SIZE
 from tests.chaos.stage import Stage
 from tests.protocols.raw import metrics
@@ -29,6 +30,7 @@ MAX_DATABASE_CONNECTIONS: Final = 2 * POOL_SIZE + 1
 class Held:
     """What one process holds."""
 
+    sockets: int
     files: int
     """But sockets."""
     threads: int
@@ -37,15 +39,17 @@ class Held:
 
 def held_by(pid: int) -> Held:
     """Look at a process."""
-    files = 0
+    targets = []
     for file in Path(f"/proc/{pid}/fd").iterdir():
         with suppress(FileNotFoundError):  # closed in between
-            files += not str(file.readlink()).startswith("socket:")
+            targets.append(str(file.readlink()))
+    sockets = sum(target.startswith("socket:") for target in targets)
     status = dict(
         line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
     )
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return Held(files, int(status["Threads"]), pages * os.sysconf("SC_PAGE_SIZE") >> 20)
+    megabytes = pages * os.sysconf("SC_PAGE_SIZE") >> 20
+    return Held(sockets, len(targets) - sockets, int(status["Threads"]), megabytes)
 
 
 def all_held(stage: Stage) -> dict[int, Held]:
@@ -63,14 +67,24 @@ async def tasks_of(stage: Stage) -> dict[int, int]:
 
 
 async def left_behind(
-    stage: Stage, tasks: dict[int, int], first: dict[int, Held]
+    stage: Stage, tasks: dict[int, int], idle: dict[int, Held], first: dict[int, Held]
 ) -> tuple[list[str], list[str]]:
-    """Return what is left that should not be, and what was compared, a line each."""
+    """Return what is left that should not be, and what was compared, a line each.
+
+    `idle` is what processes held before anybody came, `first` what they held after some faults.
+    """
     wrong = []
     for server in stage.site.servers:
         wanted = {"connections": 0, "subscribers": 0, "sources": 0, "tasks": tasks[server.port]}
         if differences := await _become(server, wanted):
             wrong.append(f"The server at {server.port} still has {differences}, not {wanted}")
+    most = max(held.sockets for held in idle.values()) + MAX_DATABASE_CONNECTIONS
+    ends_at = time.monotonic() + SETTLE_SECONDS  # nginx keeps some connections for a moment
+    while any(held.sockets > most for held in all_held(stage).values()):
+        if time.monotonic() > ends_at:
+            wrong.append(f"More than {most} sockets are open: {all_held(stage)}")
+            break
+        await asyncio.sleep(0.2)
     last = all_held(stage)
     least = min(first.values(), key=lambda held: held.files)
     for pid, held in last.items():

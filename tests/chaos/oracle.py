@@ -70,9 +70,11 @@ class Oracle:
         if asked in inbox.latest and inbox.latest[asked] == data:
             self.world.violate(f"{inbox.name} was told the same twice: {data}")
         inbox.latest[asked] = data
-        self._check_session(inbox)
+        # What a slow client reads was sent before, at a moment that nobody knows.
+        since = -math.inf if inbox.plan.manner == "slow" else self._since()
+        self._check_session(inbox, since)
         for item in _items(data):
-            self._check_item(inbox, item)
+            self._check_item(inbox, item, since)
 
     def refuse(self, inbox: Inbox, errors: Iterable[Mapping[str, Any]]) -> None:
         """Judge errors that came in place of a result."""
@@ -96,13 +98,11 @@ class Oracle:
         session, active = ("session", inbox.session), ("active", inbox.viewer.name)
         return self._may(session, since) and self._may(active, since)
 
-    def _check_session(self, inbox: Inbox) -> None:
-        if inbox.plan.manner != "slow" and not self._holds(inbox, self._since()):
+    def _check_session(self, inbox: Inbox, since: float) -> None:
+        if not self._holds(inbox, since):
             self.world.violate(f"{inbox.name} got a result after signing out or losing access")
 
-    def _check_item(self, inbox: Inbox, item: Mapping[str, Any]) -> None:
-        # What a slow client reads was sent before, at a moment that nobody knows.
-        since = -math.inf if inbox.plan.manner == "slow" else self._since()
+    def _check_item(self, inbox: Inbox, item: Mapping[str, Any], since: float) -> None:
         name, owner = inbox.viewer.name, item["owner"]["username"]
         own = ("owner", item["id"], name)
         if owner == name and (not self.world.ledger.is_known(own) or self._may(own, since)):

@@ -18,6 +18,9 @@ class Report:
     lines: Counter[str] = field(default_factory=Counter)
     """The lines in the servers' logs, by what they say."""
     latest_seconds: float = 0.0
+    """How long after the end of a right the last row came by it, excused time left out."""
+    excused_seconds: float = 0.0
+    """How long one of the programs waited for a processor."""
     notes: list[str] = field(default_factory=list)
     left_behind: list[str] = field(default_factory=list)
     """What the end was compared by."""
@@ -42,6 +45,7 @@ class Report:
             "",
             *(f"* {name}: {count}" for name, count in sorted(self.counts.items())),
             f"* latest row after its right had ended: {self.latest_seconds:.2f} s",
+            f"* waited for a processor: {self.excused_seconds:.0f} s, which is left out",
             *(f"* {note}" for note in (*self.left_behind, *self.notes)),
             "",
             f"{sum(self.lines.values())} lines of log, by what they say:",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from django.contrib.auth.models import Group, Permission, User
+from django.contrib.sessions.backends.base import UpdateError
 from django.contrib.sessions.models import Session
 
 from tests.chaos.oracle import REVOCATION_SECONDS
@@ -114,7 +115,7 @@ class Rights:
         while True:
             try:
                 return await in_thread(function, *arguments, **named)
-            except DATABASE_ERRORS:
+            except (*DATABASE_ERRORS, UpdateError):  # the second is of a session that is not saved
                 self._world.counts["rights retried"] += 1
                 await asyncio.sleep(RETRY_SECONDS)
 

@@ -114,8 +114,12 @@ class Site:
         return (self.workers, *self.singles)
 
     def processes(self) -> list[int]:
-        """The processes that serve."""
-        return [*sorted(self.workers.workers()), *(single.pid for single in self.singles)]
+        """The processes that serve at the moment."""
+        found = sorted(self.workers.workers())
+        for single in self.singles:
+            with suppress(RuntimeError):  # It does not run.
+                found.append(single.pid)
+        return found
 
     def way(self, *, is_proxied: bool) -> Way:
         """Return a way to it."""

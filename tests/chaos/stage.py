@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 
 from django.core.management import call_command
 
-from tests.chaos.cluster import DATABASE, USER, Cluster, folder_for
+from tests.chaos.cluster import Cluster
 from tests.chaos.forwarder import Forwarder
+from tests.chaos.postgresql import DATABASE, USER, folder_for
 from tests.chaos.site import SETTINGS, Site, upstreams
 from tests.chaos.surroundings import Clock, Disk, small_disk
 from tests.chaos.world import World, in_thread

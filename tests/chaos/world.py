@@ -88,6 +88,8 @@ class World:
     trouble: Excuses = field(default_factory=Excuses)
     """When anything was wrong that a request may notice."""
     counts: Counter[str] = field(default_factory=Counter)
+    excused_seconds: float = 0.0
+    """How long somebody waited for a processor."""
     violation: ViolationError | None = None
     has_violation: asyncio.Event = field(default_factory=asyncio.Event)
     may_leave: asyncio.Event = field(default_factory=asyncio.Event)
