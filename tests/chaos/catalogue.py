@@ -34,6 +34,7 @@ KINDS: Mapping[str, Kind] = {
     "postgresql-frozen": Kind(database_faults.freeze_database, POSTGRESQL, True),
     "feed-cut": Kind(database_faults.cut_feed, POSTGRESQL, True),
     "feed-half-open": Kind(database_faults.silence_feed, POSTGRESQL, True),
+    "database-half-open": Kind(database_faults.silence_database, POSTGRESQL, True),
     "failover": Kind(database_faults.fail_over, POSTGRESQL, True),
     "failover-after-crash": Kind(database_faults.fail_over_after_crash, POSTGRESQL, True),
     "pool-full": Kind(database_faults.fill_pool, POSTGRESQL, True),

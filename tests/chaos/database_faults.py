@@ -18,6 +18,9 @@ FEED: Final = "application_name = 'change feed'"
 FEED_NOTICES_SECONDS: Final = 22.0
 """A heartbeat, the time for its answer, and some to connect."""
 
+POOL_NOTICES_SECONDS: Final = 17.0
+"""What settings.py lets a packet be unacknowledged, and some to connect."""
+
 
 async def stop_database(stage: Stage, fault: PlannedFault) -> None:
     """Stop PostgreSQL as its operator does, and start it again."""
@@ -67,6 +70,12 @@ async def silence_feed(stage: Stage, fault: PlannedFault) -> None:
     """Let the packets of the single servers' feeds vanish; a heartbeat finds it out."""
     stage.feed.go_silent()
     await asyncio.sleep(FEED_NOTICES_SECONDS)
+
+
+async def silence_database(stage: Stage, fault: PlannedFault) -> None:
+    """Let the packets of the single servers' pools vanish, and those of the writers."""
+    stage.database.go_silent()
+    await asyncio.sleep(POOL_NOTICES_SECONDS)
 
 
 async def freeze_database(stage: Stage, fault: PlannedFault) -> None:

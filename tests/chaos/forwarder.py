@@ -1,11 +1,18 @@
 """A TCP forwarder whose target can move, and whose connections can go silent."""
 
 import asyncio
+import ctypes
+import socket
+import struct
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 CHUNK = 1 << 16
+SO_ATTACH_FILTER = 26
+ESTABLISHED = "01"
+"""As Linux writes the state of a connection."""
 
 
 class Forwarder:
@@ -18,7 +25,7 @@ class Forwarder:
         self._server: asyncio.Server | None = None
         self._silent: set[asyncio.StreamWriter] = set()
         self._writers: set[asyncio.StreamWriter] = set()
-        self._from_target: set[asyncio.StreamReader] = set()
+        self._ports: set[int] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
@@ -41,13 +48,19 @@ class Forwarder:
     @property
     def open_at_target(self) -> int:
         """How many connections the target has not closed."""
-        return sum(not reader.at_eof() for reader in self._from_target)
+        there = f":{self.target:04X}"
+        here = {f":{port:04X}" for port in self._ports}
+        lines = map(str.split, Path("/proc/net/tcp").read_text().splitlines()[1:])
+        return sum(f[1][8:] == there and f[2][8:] in here and f[3] == ESTABLISHED for f in lines)
 
     def go_silent(self) -> int:
-        """Let all bytes of the present connections vanish; return how many connections these are.
+        """Let all packets of the present connections vanish; return how many connections these are.
 
-        Both ends stay open, as behind a firewall that has forgotten them; new ones are served.
+        Both ends stay open and nothing is acknowledged, as behind a firewall that has forgotten
+        them; new ones are served.
         """
+        for writer in self._writers - self._silent:
+            _make_deaf(writer.get_extra_info("socket"))
         self._silent |= self._writers
         return len(self._writers) // 2
 
@@ -67,13 +80,14 @@ class Forwarder:
             return
         ends = {writer, to_there}
         self._writers |= ends
-        self._from_target.add(there)
+        port = to_there.get_extra_info("sockname")[1]
+        self._ports.add(port)
         try:
             await asyncio.gather(self._pass(reader, to_there), self._pass(there, writer))
         finally:
             self._writers -= ends
             self._silent -= ends
-            self._from_target.discard(there)
+            self._ports.discard(port)
             for each in ends:
                 each.transport.abort()
 
@@ -90,3 +104,10 @@ class Forwarder:
             # One end has given up; the other one hears nothing of it, until it gives up, too.
             with suppress(OSError):
                 await writer.wait_closed()
+
+
+def _make_deaf(connection: socket.socket) -> None:
+    """Let the kernel drop what comes on the connection, before it acknowledges it."""
+    drop = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))  # BPF: return 0
+    program = struct.pack("@HP", 1, ctypes.addressof(drop))
+    connection.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)

@@ -6,7 +6,6 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Final
 
-
 MAX_PERIODS: Final = 1000
 REMEMBERED_SECONDS: Final = 300.0
 
@@ -45,6 +44,11 @@ class Ledger:
     def is_open(self, fact: Hashable) -> bool:
         """Whether it may be true now."""
         return any(period.until == math.inf for period in self._periods.get(fact, ()))
+
+    def has_held(self, fact: Hashable, since: float) -> bool:
+        """Whether it has been true all the time."""
+        periods = self._periods.get(fact, ())
+        return any(period.since <= since and period.until == math.inf for period in periods)
 
     def is_known(self, fact: Hashable) -> bool:
         """Whether anything was ever said of it."""

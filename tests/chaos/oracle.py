@@ -83,7 +83,7 @@ class Oracle:
             self.world.counts[f"errors {code}"] += 1
             if code in TRANSIENT and self._is_troubled():
                 continue
-            if code in SIGNED_OUT and not self._holds(inbox, math.inf):
+            if code in SIGNED_OUT and not self._has_held(inbox, self._since()):
                 continue
             self.world.violate(f"{inbox.name} was told {error}, though nothing was wrong")
 
@@ -92,6 +92,13 @@ class Oracle:
 
     def _since(self) -> float:
         return self.world.database_trouble.back(now(), self._allowed)
+
+    def _has_held(self, inbox: Inbox, since: float) -> bool:
+        """Whether the session of the present connection has been valid ever since."""
+        session, active = ("session", inbox.session), ("active", inbox.viewer.name)
+        return self.world.ledger.has_held(session, since) and self.world.ledger.has_held(
+            active, since
+        )
 
     def _holds(self, inbox: Inbox, since: float) -> bool:
         """Whether the session of the present connection may have been valid at `since` or later."""

@@ -56,7 +56,7 @@ class Play:
         self._following.append(asyncio.create_task(load.watch(), name="load"))
         await self._settle("the beginning", now())
         first = leftovers.all_held(self._stage)
-        writer = Writer(Target(self._world, self._stage.site, self._stage.database_url))
+        writer = Writer(Target(self._world, self._stage.site, self._stage.patient_url))
         acts: list[Coroutine[Any, Any, None]] = [rights.run(self._plan.rights)]
         acts += [writer.run(writes) for writes in self._plan.writers]
         self._acting = [asyncio.create_task(act) for act in acts]

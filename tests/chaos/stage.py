@@ -38,6 +38,11 @@ class Stage:
     world: World
 
     @property
+    def patient_url(self) -> str:
+        """The same for programs that do not have the settings: they notice silence, too."""
+        return self.database_url + ("?tcp_user_timeout=15000" if self.cluster is not None else "")
+
+    @property
     def postgresql(self) -> Cluster:
         """The cluster. Raises RuntimeError on SQLite."""
         if self.cluster is None:

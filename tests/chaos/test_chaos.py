@@ -132,6 +132,18 @@ def test_error_in_calm_is_wrong() -> None:
     assert "nothing was wrong" in violation(oracle)
 
 
+def test_refusal_of_who_was_just_active_again_is_right() -> None:
+    error = {"message": "ended", "extensions": {"code": "UNAUTHENTICATED"}}
+    oracle, inbox = client()
+    oracle.refuse(inbox, [error])
+    assert not violation(oracle)  # since a moment ago nobody had signed in
+    oracle.world.ledger = Ledger()
+    for fact in (("session", "key"), ("active", "ada")):
+        oracle.world.ledger.begin(fact, -math.inf)
+    oracle.refuse(inbox, [error])
+    assert "nothing was wrong" in violation(oracle)
+
+
 def test_who_holds_something_old_is_found() -> None:
     _, inbox = client()
     row = {"id": "1", "owner": {"username": "ada"}}
