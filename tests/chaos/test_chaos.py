@@ -1,12 +1,15 @@
 """The short form of the run, and what makes its verdict one that can be believed."""
 
+import asyncio
 import math
 import re
+import socket
 import subprocess
 import sys
 
 import pytest
 
+from tests.chaos.forwarder import Forwarder
 from tests.chaos.ledger import Excuses, Ledger
 from tests.chaos.logs import complaint
 from tests.chaos.oracle import Inbox, Oracle, wrong
@@ -194,3 +197,27 @@ def test_excused_time_is_left_out() -> None:
 )
 def test_log_is_read(line: str, is_wrong: bool) -> None:
     assert (complaint(f"before\n{line}\nafter") is not None) == is_wrong
+
+
+async def test_forwarder_lets_packets_vanish_and_serves_others() -> None:
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while chunk := await reader.read(10):
+            writer.write(chunk)
+        writer.close()
+
+    echoing = await asyncio.start_server(echo, "127.0.0.1", 0)
+    async with echoing, Forwarder(echoing.sockets[0].getsockname()[1]) as forwarder:
+        reader, writer = await asyncio.open_connection("127.0.0.1", forwarder.port)
+        writer.write(b"a")
+        assert await reader.read(10) == b"a"
+        assert forwarder.go_silent() == 1
+        writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 300)
+        writer.write(b"b")
+        with pytest.raises(TimeoutError):  # of TCP itself: nothing was acknowledged
+            await reader.read(10)
+        assert forwarder.open_at_target == 1
+        other, to_other = await asyncio.open_connection("127.0.0.1", forwarder.port)
+        to_other.write(b"c")
+        assert await other.read(10) == b"c"
+        to_other.close()
+        writer.close()
