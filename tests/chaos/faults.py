@@ -8,7 +8,8 @@ from typing import Final
 from tests.chaos.plan import PlannedFault
 from tests.chaos.stage import Stage
 
-RESPAWN_SECONDS: Final = 30
+RESPAWN_SECONDS: Final = 90
+"""uvicorn starts one worker after the other, and gives each 20 seconds (stage.py)."""
 STEPS: Final = (-3600, -90, -5, 5, 90, 3600)
 """Seconds that clocks are set forward or back."""
 

@@ -4,6 +4,7 @@ import asyncio
 import ctypes
 import socket
 import struct
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -48,10 +49,7 @@ class Forwarder:
     @property
     def open_at_target(self) -> int:
         """How many connections the target has not closed."""
-        there = f":{self.target:04X}"
-        here = {f":{port:04X}" for port in self._ports}
-        lines = map(str.split, Path("/proc/net/tcp").read_text().splitlines()[1:])
-        return sum(f[1][8:] == there and f[2][8:] in here and f[3] == ESTABLISHED for f in lines)
+        return count_open(self.target, self._ports)
 
     def go_silent(self) -> int:
         """Let all packets of the present connections vanish; return how many connections these are.
@@ -104,6 +102,13 @@ class Forwarder:
             # One end has given up; the other one hears nothing of it, until it gives up, too.
             with suppress(OSError):
                 await writer.wait_closed()
+
+
+def count_open(server: int, clients: Collection[int]) -> int:
+    """Return how many connections of clients' ports the server at that port has not closed."""
+    there, here = f":{server:04X}", {f":{port:04X}" for port in clients}
+    lines = map(str.split, Path("/proc/net/tcp").read_text().splitlines()[1:])
+    return sum(f[1][8:] == there and f[2][8:] in here and f[3] == ESTABLISHED for f in lines)
 
 
 def _make_deaf(connection: socket.socket) -> None:

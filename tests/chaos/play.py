@@ -62,7 +62,7 @@ class Play:
         self._acting = [asyncio.create_task(act) for act in acts]
         for number, fault in enumerate(self._plan.faults):
             await asyncio.sleep(fault.calm)
-            if self._elapsed > self._report.seconds:
+            if number and self._elapsed > self._report.seconds:
                 break
             await self._inflict(number, fault)
             if number + 1 == FAULTS_UNTIL_WARM:

@@ -3,21 +3,19 @@
 import asyncio
 import json
 import socket
-import time
+from collections.abc import Callable
 from contextlib import AsyncExitStack, ExitStack, suppress
 
-from tests.chaos.forwarder import Forwarder
+from tests.chaos.forwarder import Forwarder, count_open
 from tests.chaos.plan import PlannedFault
 from tests.chaos.site import SETTINGS
 from tests.chaos.stage import Stage
-from tests.chaos.world import now
-from tests.protocols.raw import INIT, frame, handshake, read_to_end, read_until
+from tests.protocols.raw import INIT, frame, handshake, read_until
 from tests.server import Server
 
 CLIENTS = 5
 SUBSCRIPTIONS = 20
 SELECTION = "id name state owner { username } parts { name }"
-DRAIN_SECONDS = 2
 CLOSING_SECONDS = 20
 """uvicorn gives a client ten to answer that it closes; the rest is for a busy machine."""
 PATIENCE_SECONDS = CLOSING_SECONDS + max(
@@ -29,7 +27,17 @@ PATIENCE_SECONDS = CLOSING_SECONDS + max(
 
 async def be_stuck(stage: Stage, fault: PlannedFault) -> None:
     """Subscribe to very much, and read none of it."""
-    await asyncio.to_thread(_be_stuck, stage)
+    server = stage.site.workers
+    with ExitStack() as stack:
+        ports = set()
+        for _ in range(CLIENTS):
+            connection = stack.enter_context(socket.socket())
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+            connection.settimeout(PATIENCE_SECONDS)
+            await asyncio.to_thread(connection.connect, ("127.0.0.1", server.port))
+            await asyncio.to_thread(_subscribe, connection, server, stage.world.root.cookie)
+            ports.add(connection.getsockname()[1])
+        await _are_closed(stage, "read nothing", lambda: count_open(server.port, ports))
 
 
 async def vanish(stage: Stage, fault: PlannedFault) -> None:
@@ -41,38 +49,19 @@ async def vanish(stage: Stage, fault: PlannedFault) -> None:
             stack.callback(connection.close)
             await asyncio.to_thread(_subscribe, connection, server, stage.world.root.cookie)
         forwarder.go_silent()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                while forwarder.open_at_target:  # noqa: ASYNC110 - no event
-                    await asyncio.sleep(0.1)
-        if forwarder.open_at_target:
-            stage.world.violate(
-                f"{forwarder.open_at_target} clients have vanished {PATIENCE_SECONDS} s ago, "
-                "and the server still holds their connections"
-            )
+        await _are_closed(stage, "vanished", lambda: forwarder.open_at_target)
 
 
-def _be_stuck(stage: Stage) -> None:
-    server = stage.site.workers
-    with ExitStack() as stack:
-        connections = []
-        for _ in range(CLIENTS):
-            connection = stack.enter_context(socket.socket())
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
-            connection.settimeout(PATIENCE_SECONDS)
-            connection.connect(("127.0.0.1", server.port))
-            _subscribe(connection, server, stage.world.root.cookie)
-            connections.append(connection)
-        time.sleep(PATIENCE_SECONDS)
-        for connection in connections:
-            connection.settimeout(DRAIN_SECONDS)
-            began_at = now()
-            with suppress(TimeoutError):
-                read_to_end(connection)
-            if now() - began_at > DRAIN_SECONDS:  # What had been sent before is read at once.
-                stage.world.violate(
-                    f"A client has read nothing for {PATIENCE_SECONDS} s and is still connected"
-                )
+async def _are_closed(stage: Stage, why: str, count: Callable[[], int]) -> None:
+    """Wait until the server has closed the connections, or it is too late."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while count():  # noqa: ASYNC110 - no event
+                await asyncio.sleep(0.1)
+    if left := count():
+        stage.world.violate(
+            f"{left} clients have {why} for {PATIENCE_SECONDS} s, and are still connected"
+        )
 
 
 def _subscribe(connection: socket.socket, server: Server, cookie: str) -> None:
