@@ -44,6 +44,7 @@ RUNS = {
     "server": [*SQLITE, *only(ABOUT_SERVER)],
     "sqlite": [*SQLITE, *without(ABOUT_SERVER + ABOUT_PROJECT + ABOUT_PROTOCOLS)],
     "project": [*SQLITE, *only(ABOUT_PROJECT)],
+    "deployment": [*POSTGRESQL, *only(("deploy",))],
     BROWSER: [str(FOLDER / BROWSER)],
 }
 

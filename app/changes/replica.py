@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
@@ -13,6 +12,8 @@ from django.conf import settings
 from ..background import Backoff
 from ..database.pools import hang_up
 from ..exceptions import LiveError
+from . import wal
+from .arrivals import Arrivals
 from .listener import HEARTBEAT_SECONDS, LOOK_SECONDS, execute
 from .postgresql import PostgreSQLBackend, connect, parameters_of
 from .triggers import LEASE
@@ -27,7 +28,9 @@ MAX_PAUSE_SECONDS = 0.1
 # A commit's replay makes it visible to new snapshots, and what `pg_last_wal_replay_lsn` returns
 # moves after that (`ApplyWalRecord` in PostgreSQL's xlogrecovery.c).
 _LOOK = f"""
-    SELECT pg_is_in_recovery(), (pg_last_wal_replay_lsn() - '0/0')::bigint, last_value FROM {LEASE}
+    SELECT pg_is_in_recovery(), pg_postmaster_start_time()::text,
+        (pg_last_wal_replay_lsn() - '0/0')::bigint, last_value
+    FROM {LEASE}
 """  # noqa: S608 - a constant
 # Any value that was not there before will do. A lease that is in force stays so.
 _MARK = f"""
@@ -38,21 +41,7 @@ _MARKED = f"SELECT last_value FROM {LEASE}"  # noqa: S608
 
 
 class NoStandbyError(LiveError):
-    """The database is no replica, or none any more."""
-
-
-class Arrival:
-    """A position that sources wait for."""
-
-    def __init__(self, position: int, timer: asyncio.TimerHandle) -> None:
-        self.position = position
-        self.is_over = asyncio.Event()
-        self._timer = timer
-
-    def end(self) -> None:
-        """Let those who wait see what has become of it."""
-        self._timer.cancel()
-        self.is_over.set()
+    """The database is no replica, or not the one that it was."""
 
 
 class Replica:
@@ -71,19 +60,20 @@ class Replica:
         """Whether sources may read there."""
         self.replayed = -1
         """Up to which position in the primary's WAL it shows all commits, at least."""
-        self._primary = primary
-        self._on_loss = on_loss
-        self._waiting: deque[Arrival] = deque()
-        self._asked = asyncio.Event()
-        self._term = 0
         self.is_told = False
         """Whether the log has said that it does not serve."""
+        self._primary = primary
+        self._on_loss = on_loss
+        self._arrivals = Arrivals(self._give_up)
+        self._asked = asyncio.Event()
+        self._term = 0
+        self._started_at: str | None = None
 
     def begin_term(self) -> None:
         """Trust it no more until it was seen to follow the database that the feed now follows."""
         self._term += 1
         self.replayed = -1
-        self._release()
+        self._arrivals.release()
         self._asked.set()
 
     def shows(self, position: int) -> bool:
@@ -93,12 +83,8 @@ class Replica:
     async def reach(self, position: int) -> bool:
         """Wait until it shows all commits up to `position`. Return whether it does."""
         if self.serves and self.replayed < position:
-            if not self._waiting or self._waiting[-1].position < position:
-                loop = asyncio.get_running_loop()
-                timer = loop.call_later(settings.LIVE_REPLICA_SECONDS, self._give_up)
-                self._waiting.append(Arrival(position, timer))
             self._asked.set()
-            await self._waiting[-1].is_over.wait()
+            await self._arrivals.wait(position)
         return self.shows(position)
 
     async def follow(self) -> None:
@@ -109,6 +95,7 @@ class Replica:
             self._asked.clear()
         while True:
             try:
+                self._started_at = None
                 async with await connect(parameters_of(self.alias)) as connection:
                     await self._follow(connection, backoff)
             except Exception as error:
@@ -155,6 +142,7 @@ class Replica:
         marks: set[int] = set()
         pause = FIRST_PAUSE_SECONDS
         await execute(primary, _MARK)
+        await execute(primary, wal.flush(primary.info.server_version))
         deadline = loop.time() + settings.LIVE_REPLICA_SECONDS
         while True:
             # Others write marks and leases, too, after which this one may never be seen.
@@ -171,8 +159,9 @@ class Replica:
         while self.serves and term == self._term:
             replayed, _ = await self._look(connection)
             if term == self._term:
-                self._note(replayed)
-            if self._waiting:
+                self.replayed = replayed
+                self._arrivals.reach(replayed)
+            if self._arrivals:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LOOK_SECONDS)
             else:
@@ -181,9 +170,15 @@ class Replica:
 
     async def _look(self, connection: psycopg.AsyncConnection[Any]) -> tuple[int, int]:
         """Return what it has replayed, and the mark that it shows."""
-        ((is_standby, replayed, mark),) = await execute(connection, _LOOK)
+        ((is_standby, started_at, replayed, mark),) = await execute(connection, _LOOK)
         if not is_standby or replayed is None:
             raise NoStandbyError("It is no standby.")
+        if self._started_at not in (None, started_at):
+            # A pooler keeps the connection, and what it now leads to may show less.
+            raise NoStandbyError(
+                "Another server answers at its address, or the same was restarted."
+            )
+        self._started_at = started_at
         return int(replayed), int(mark)
 
     async def _wait_until_asked(self, connection: psycopg.AsyncConnection[Any]) -> None:
@@ -198,11 +193,6 @@ class Replica:
             loop.remove_reader(socket)
         self._asked.clear()
 
-    def _note(self, replayed: int) -> None:
-        self.replayed = replayed
-        while self._waiting and self._waiting[0].position <= replayed:
-            self._waiting.popleft().end()
-
     def _enter(self) -> None:
         if not self.serves:
             logger.info("Replica %s: sources read there.", self.alias)
@@ -212,11 +202,7 @@ class Replica:
         if not self.is_told:
             logger.warning("Replica %s: sources read from the primary instead. %s", self.alias, why)
         self.serves, self.is_told = False, True
-        self._release()
+        self._arrivals.release()
 
     def _give_up(self) -> None:
         self._leave(f"It lags by more than {settings.LIVE_REPLICA_SECONDS:g} s.")
-
-    def _release(self) -> None:
-        while self._waiting:
-            self._waiting.popleft().end()

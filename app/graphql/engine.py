@@ -18,7 +18,7 @@ from graphql import (
 
 from ..activity import ACTIVITY, EVERYTHING, Activity
 from ..changes.feed import SUBSCRIPTION, Feed
-from ..changes.routing import PRIMARY_ONLY, SERVER
+from ..changes.routing import READING, begin_reading
 from ..database.fairness import CONSUMER, Consumer
 from ..histogram import Histogram
 from ..live import Failures, Live, SharedOperation, Subscriber
@@ -46,8 +46,11 @@ from .unread import Unread
 
 def turns_to_primary(error: Exception) -> bool:
     """Whether a replica has failed its source, which then reads from the primary."""
-    PRIMARY_ONLY.set(is_of_replica(error))
-    return PRIMARY_ONLY.get()
+    reading = READING.get()
+    if reading is None or not is_of_replica(error):
+        return False
+    reading.avoids_replicas = True
+    return True
 
 
 FAILURES: Final = Failures(is_transient, describe, turns_to_primary)
@@ -195,7 +198,7 @@ class Engine:
         SUBSCRIPTION.set(f"Subscription {operation.field}")
         ACTIVITY.set(activity)
         OPERATION.set(f"source {activity.number}: {operation.name or operation.field}")
-        SERVER.set(None)  # A run that failed may have left it.
+        reading = begin_reading()
         CONSUMER.set(account.consumer)
         IS_EXPENSIVE.set(operation.is_expensive)
         # graphql-core's `subscribe` would keep the latest event and its result until the next.
@@ -225,7 +228,7 @@ class Engine:
                 account.held_bytes += len(text) - held
                 held = len(text)
                 yield text
-                PRIMARY_ONLY.set(False)
+                reading.avoids_replicas = False
         finally:
             activity.close()
             account.held_bytes -= held

@@ -4,12 +4,16 @@ import asyncio
 import os
 import signal
 import socket
+from contextlib import ExitStack
+from functools import partial
 from typing import Final, Self, cast
 
 import uvicorn
 
 from ..background import BackgroundTask
+from ..transports.shutdown import before_stop
 from .connections import open_connections
+from .protocol import LimitedHTTP
 
 LOOK_SECONDS: Final = 0.05
 """Between two looks whether uvicorn listens."""
@@ -22,13 +26,17 @@ class Listening:
         self.has_begun: Final = asyncio.Event()
         """Whether clients can connect; at once where that is not uvicorn's to say."""
         self._task: BackgroundTask | None = None
+        self._signals = ExitStack()
 
     async def __aenter__(self) -> Self:
-        # Here, since signals have other handlers when the rest of the server has started.
-        self._task = BackgroundTask(self._run(_running()), name="listening")
+        server = _running()
+        if server is not None:
+            self._signals.enter_context(before_stop(partial(_stop, server)))
+        self._task = BackgroundTask(self._run(server), name="listening")
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._signals.close()
         if self._task is not None:
             await self._task.stop()
 
@@ -56,13 +64,16 @@ class Gate:
     def close(self) -> None:
         """Accept everybody who waits, and nobody more."""
         open_connections(self._uvicorn.config).is_stopping = True
-        for listener in self._server.sockets:
-            with socket.socket(fileno=os.dup(listener.fileno())) as own:
-                own.setblocking(False)
-                self._accept_all(own)
-                self._server.close()
-                # Between the two, a few microseconds ago, somebody may have come.
-                self._accept_all(own)
+        with ExitStack() as stack:
+            # Who waits is reset with the last descriptor of a socket, which is ours by then.
+            own = [
+                stack.enter_context(socket.socket(fileno=os.dup(each.fileno())))
+                for each in self._server.sockets
+            ]
+            self._server.close()
+            for each in own:
+                each.setblocking(False)
+                self._accept_all(each)
 
     async def wait_closed(self) -> None:
         """Wait until it is closed."""
@@ -92,7 +103,19 @@ class Gate:
         )
 
 
+def _stop(server: uvicorn.Server) -> None:
+    """Let the answers that are under way be the last on their connections, event streams too.
+
+    uvicorn says so a moment later, when streams have ended: their clients would come back on the
+    same connection, and be refused.
+    """
+    open_connections(server.config).is_stopping = True
+    for connection in list(server.server_state.connections):
+        if isinstance(connection, LimitedHTTP):
+            connection.shutdown()
+
+
 def _running() -> uvicorn.Server | None:
-    """The uvicorn that runs this process: whose method is told to stop."""
+    """The uvicorn that runs this process: whose method is told of signals, at first."""
     server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
     return server if isinstance(server, uvicorn.Server) else None

@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 MAX_HEADERS: Final = 200
 MAX_PIPELINED: Final = 8
 """So many requests may be sent ahead of the answer to the first."""
+FIRST_SECONDS: Final = 0.5
+"""When the server stops, so long it waits for the first request of a connection."""
 MIN_BODY_BYTES: Final = 16 * 1024
 HEAD_TOO_LARGE = "The request line and the headers are too large together."
 
@@ -80,7 +82,7 @@ class LimitedHTTP(HttpToolsProtocol):
         else:
             self._wait()
             if self._open.is_stopping:
-                self.shutdown()
+                self._wait_for_the_last(min(self.timeout_keep_alive, FIRST_SECONDS))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
@@ -134,17 +136,28 @@ class LimitedHTTP(HttpToolsProtocol):
             super().timeout_keep_alive_handler()
 
     def shutdown(self) -> None:
-        """Begin to stop: whoever keeps an idle connection may use it once more.
+        """Begin to stop: a proxy that keeps an idle connection may use it once more.
 
-        A proxy may have sent a request on it at this moment, and must not send a mutation again.
-        So it is closed when it would have been anyway; proxies give it up before.
+        It may have sent a request on it at this moment, and must not send a mutation again, as
+        browsers do. So it is closed when it would have been anyway; proxies give it up before.
         """
         self._open.is_stopping = True
+        # None until the first request, whatever uvicorn's type says.
+        headers: list[tuple[bytes, bytes]] | None = self.headers
         if self._is_answering:
             super().shutdown()
-        elif self.timeout_keep_alive_task is None and not self._unfinished_bytes:
+        elif not headers:
+            self._wait_for_the_last(min(self.timeout_keep_alive, FIRST_SECONDS))
+        elif any(name == b"x-forwarded-for" for name, _ in headers):
+            self._wait_for_the_last(self.timeout_keep_alive)
+        elif not self._unfinished_bytes:
+            super().shutdown()
+
+    def _wait_for_the_last(self, seconds: float) -> None:
+        """Close when the client has not used the connection for so long."""
+        if self.timeout_keep_alive_task is None and not self._unfinished_bytes:
             self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
+                seconds, self.timeout_keep_alive_handler
             )
 
     def on_headers_complete(self) -> None:

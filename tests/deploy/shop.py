@@ -191,9 +191,9 @@ class Version:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text)
 
-    def server(self) -> Server:
+    def server(self, kind: type[Server] | None = None) -> Server:
         """Its server, not yet started."""
-        return ShopServer(self._log, self._database_url, **self._variables)
+        return (kind or ShopServer)(self._log, self._database_url, **self._variables)
 
     def migrate(self) -> None:
         """Migrate the database as this version wants it."""
@@ -213,3 +213,9 @@ class ShopServer(Server):
 
     application = "shop_asgi:application"
     settings_module = "shop_settings"
+
+
+class HastyServer(ShopServer):
+    """One that is not waited for until it is ready."""
+
+    ready_path = "/health/live"

@@ -194,6 +194,7 @@ def test_servers_have_time_to_end_and_a_proxy_that_they_believe(compose: dict[st
     for server in servers:
         assert int(server["stop_grace_period"].removesuffix("s")) >= grace + 5
         assert server["environment"]["FORWARDED_ALLOW_IPS"] == proxy
+        assert server["healthcheck"]["test"] == ["CMD", *json.loads(healthcheck())]
 
 
 def test_nginx_is_told_of_all_servers(compose: dict[str, Any], tmp_path: Path, nginx: str) -> None:

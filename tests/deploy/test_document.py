@@ -3,6 +3,7 @@
 import ast
 import configparser
 import re
+import subprocess
 
 import pytest
 
@@ -20,6 +21,13 @@ OPERATION = ROOT / "docs" / "operation.md"
 def test_what_it_leads_to_is_there() -> None:
     assert len(document.links()) > 10
     assert {path for path in document.links() if not path.exists()} <= {OPERATION}
+
+
+def test_its_commands_can_be_read_and_name_files_that_are_there() -> None:
+    for block in document.blocks("sh"):
+        subprocess.run(["sh", "-n"], input=block, text=True, check=True)
+        for path in re.findall(r"(?<![\w/])(?:/opt/live/current/)?(deploy/[\w@.-]+)", block):
+            assert (ROOT / path).exists(), path
 
 
 def test_its_variables_are_described() -> None:

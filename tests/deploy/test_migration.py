@@ -9,8 +9,8 @@ from typing import LiteralString
 import psycopg
 import pytest
 
-from tests.clients import connect, get, post
-from tests.deploy.shop import Version
+from tests.clients import PATIENCE_SECONDS, connect, get, post
+from tests.deploy.shop import HastyServer, Version
 from tests.server import Server
 
 pytestmark = pytest.mark.only("postgresql")
@@ -112,3 +112,17 @@ async def test_versions_side_by_side_deliver_and_fail_no_request(
                         await news.until({"tickets": [{"name": n, "urgent": False} for n in names]})
     for server in (a, b, c):
         assert "Traceback" not in server.log, server.log
+
+
+async def test_new_version_says_so_before_the_database_is_migrated(
+    shop_url: str, tmp_path: Path
+) -> None:
+    """systemd so keeps the next instance from being restarted into it."""
+    old, new = (Version(name, tmp_path, shop_url) for name in ("old", "new"))
+    await asyncio.to_thread(old.migrate)
+    with new.server(HastyServer) as b:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while "run migrate" not in (answer := await get(b, "/health/ready")).text:
+                assert answer.status_code == 503
+        assert answer.status_code == 503
+        assert "shop_note" in answer.text

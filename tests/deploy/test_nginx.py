@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import re
 import socket
 import ssl
 import time
@@ -389,7 +388,7 @@ def test_one_address_cannot_ask_without_end(start_nginx: StartNginx, server: Ser
 
 
 async def test_client_cannot_forge_its_address(site: Nginx, server: Server) -> None:
-    path = "/graphql/?query={__typename}&forged"
+    path = "/graphql/?query={__typename}"
     forged = {
         "X_Forwarded_For": "192.0.2.1",
         "X_Real_IP": "192.0.2.2",
@@ -398,8 +397,8 @@ async def test_client_cannot_forge_its_address(site: Nginx, server: Server) -> N
     assert ask(site, path, "127.0.0.2", **forged)[0] == 200
     async with subscriber(site, "127.0.0.3", **forged):
         pass
-    server.wait_for_log("forged HTTP/1.1")
-    assert re.search(r'127\.0\.0\.2:0 - "GET \S+forged HTTP/1\.1" 200', server.log)
+    # What is asked for is not logged.
+    server.wait_for_log('127.0.0.2:0 - "GET /graphql/?… HTTP/1.1" 200')
     server.wait_for_log('127.0.0.3:0 - "WebSocket /graphql/" [accepted]')
     assert "192.0.2." not in server.log
 

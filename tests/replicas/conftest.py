@@ -14,7 +14,7 @@ from pytest_django.plugin import DjangoDbBlocker
 import settings as project
 from app.changes.feed import Feed, backend_for
 from app.changes.replicas import Replicas
-from app.changes.routing import SERVER
+from app.changes.routing import begin_reading, replica_read
 from app.database.lifespan import opened
 from tests.clients import PATIENCE_SECONDS
 from tests.conftest import TEST_DATABASE
@@ -49,12 +49,31 @@ def owner(transactional_db: None) -> User:
     return User.objects.create_user("ada")
 
 
+@pytest.fixture(scope="session")
+def lasting_standby(postgresql: PostgreSQL, django_db_setup: None) -> Iterator[Standby]:
+    """A standby for many tests."""
+    with standby(postgresql) as found:
+        yield found
+
+
 @pytest.fixture
 def replica(
+    lasting_standby: Standby, owner: User, settings: Settings, django_db_blocker: DjangoDbBlocker
+) -> Iterator[Standby]:
+    """A replica in the settings, which are patient with it, that still is one in the end."""
+    settings.LIVE_REPLICA_SECONDS = PATIENCE_SECONDS
+    with aliases(settings, lasting_standby), django_db_blocker.unblock():
+        yield lasting_standby
+    lasting_standby.set(recovery_min_apply_delay="0")
+    lasting_standby.reload()
+    lasting_standby.resume()
+
+
+@pytest.fixture
+def own_replica(
     postgresql: PostgreSQL, owner: User, settings: Settings, django_db_blocker: DjangoDbBlocker
 ) -> Iterator[Standby]:
-    """A replica in the settings, which are patient with it."""
-    settings.LIVE_REPLICA_SECONDS = PATIENCE_SECONDS
+    """A replica in the settings that nobody else needs."""
     with standby(postgresql) as found, aliases(settings, found), django_db_blocker.unblock():
         yield found
 
@@ -78,17 +97,17 @@ class Follower:
         while True:
             with suppress(OperationalError):
                 await self._follow()
-            SERVER.set(None)
+            begin_reading()
             await asyncio.sleep(0.05)
 
     async def _follow(self) -> None:
         items = Item.objects.filter(owner=self._owner).order_by("pk")
         async for _ in self._feed.watch(items):
             found = [item async for item in items]
-            assert {item._state.db for item in found} <= {SERVER.get() or DEFAULT_DB_ALIAS}
+            assert {item._state.db for item in found} <= {replica_read() or DEFAULT_DB_ALIAS}
             self.names = [item.name for item in found]
             self.first_names = self.names if self.first_names is None else self.first_names
-            self.servers.append(SERVER.get())
+            self.servers.append(replica_read())
 
     async def sees(self, *names: str) -> None:
         """Wait until it has read these."""

@@ -14,9 +14,10 @@ from gql.transport.websockets import WebsocketsTransport
 from pytest_django import Settings
 from pytest_django.plugin import DjangoDbBlocker
 
+from app import checks
 from app.changes import listener
 from app.changes.feed import Feed, backend_for
-from app.changes.routing import SERVER
+from app.changes.routing import replica_read
 from app.database.calls import call
 from app.database.lifespan import opened
 from app.histogram import Histogram
@@ -77,15 +78,27 @@ async def test_metrics_tell_whether_it_serves(replica: Standby, owner: User) -> 
         assert told() == {("replica1",): True}
         await sync_to_async(replica.kill)()
         await until(lambda: told() == {("replica1",): False})
+        await sync_to_async(replica.start)()
+        await until(lambda: told() == {("replica1",): True})
 
 
-async def test_replica_that_becomes_a_primary_is_left_out(replica: Standby, owner: User) -> None:
+async def test_replica_that_becomes_a_primary_is_left_out(
+    own_replica: Standby, owner: User
+) -> None:
     async with following(owner) as (_, [follower]):
-        await sync_to_async(replica.promote)()
+        await sync_to_async(own_replica.promote)()
         for number in range(3):
             await write(owner, f"{number}")
             await follower.sees(*(f"{each}" for each in range(number + 1)))
         assert follower.server() is None
+
+
+def test_check_tells_a_database_that_is_no_standby(own_replica: Standby) -> None:
+    assert checks.check_standbys(databases=["default", "replica1"]) == []
+    own_replica.promote()
+    [warning] = checks.check_standbys(databases=["default", "replica1"])
+    assert warning.id == "live.W006"
+    assert checks.check_standbys(databases=["default"]) == []
 
 
 @pytest.fixture
@@ -110,7 +123,7 @@ def failover(
 async def test_replica_of_another_history_is_not_trusted_however_far_it_is(
     failover: tuple[Standby, Standby], settings: Settings
 ) -> None:
-    settings.LIVE_REPLICA_SECONDS = 0.5
+    settings.LIVE_REPLICA_SECONDS = 1.0
     ahead, _ = failover
     async with Feed(backend_for("default")) as feed:
         first, second = replicas_of(feed).all
@@ -135,7 +148,7 @@ async def test_query_on_a_replica_that_is_frozen_fails_instead_of_waiting_for_ev
         await trusted(feed)
         watch = feed.watch(Item)
         await anext(watch)
-        assert SERVER.get() == "replica1"
+        assert replica_read() == "replica1"
         waiting = asyncio.create_task(call("replica1", sleep, "replica1"))
         await until(lambda: bool(replica.execute(SLEEPERS)))
         replica.freeze()
@@ -144,12 +157,14 @@ async def test_query_on_a_replica_that_is_frozen_fails_instead_of_waiting_for_ev
             # Somebody else who is woken finds out that it does not answer.
             async with asyncio.timeout(PATIENCE_SECONDS):
                 await anext(watch)
-                assert SERVER.get() is None
+                assert replica_read() is None
                 with pytest.raises(OperationalError):
                     await waiting
             assert await Item.objects.aexists()
         finally:
             replica.thaw()
+            # Replay would wait for it, though nobody does any more.
+            replica.execute(SLEEPERS.replace("FROM", "pg_terminate_backend(pid) FROM"))
 
 
 class CountingServer(Server):

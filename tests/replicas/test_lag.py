@@ -2,18 +2,24 @@
 
 import asyncio
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
+from django.db import connections
 from pytest_django import Settings
 
+import settings as project
 from app.changes.feed import Feed
-from app.changes.routing import SERVER
+from app.changes.routing import begin_reading, replica_read
 from app.changes.wal import POSITION
 from tests.clients import PATIENCE_SECONDS
+from tests.conftest import TEST_DATABASE
 from tests.items.models import Item
+from tests.pgbouncer import pooler
 from tests.replicas.conftest import Follower, following, replicas_of, trusted, until, write
 from tests.replication import Standby
 
@@ -28,6 +34,36 @@ async def test_sources_read_from_the_replica(replica: Standby, owner: User) -> N
         await write(owner, "first")
         await follower.sees("first")
         assert set(follower.servers) == {"replica1"}
+
+
+@pytest.fixture
+def pooled_replica(pgbouncer: str, replica: Standby, tmp_path: Path) -> Iterator[dict[str, object]]:
+    """A replica behind PgBouncer in transaction mode."""
+    with pooler(pgbouncer, tmp_path, replica.url(TEST_DATABASE), pool_mode="transaction") as url:
+        connections.settings["replica1"].update(
+            connections.configure_settings({"default": project.database(url)})["default"]
+        )
+        yield connections.settings["replica1"]
+
+
+async def test_pooler_may_stand_before_a_replica(
+    pooled_replica: dict[str, object],
+    replica: Standby,
+    owner: User,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert pooled_replica["HOST"] == "127.0.0.1"
+    async with following(owner) as (feed, [follower]):
+        await write(owner, "first")
+        await follower.sees("first")
+        assert set(follower.servers) == {"replica1"}
+        # The pooler's connections outlive the server's, and so does what is known of it.
+        replica.kill()
+        replica.start()
+        await write(owner, "second")
+        await follower.sees("first", "second")
+        await until(lambda: "Another server answers" in caplog.text)
+        await trusted(feed)
 
 
 async def test_replica_that_lags_delays_its_sources_and_nothing_is_lost(
@@ -52,6 +88,7 @@ async def test_replica_that_lags_for_long_is_left_out_until_it_has_caught_up(
             await write(owner, f"{number}")
             await follower.sees(*(f"{each}" for each in range(number + 1)))
             assert follower.server() is None
+        settings.LIVE_REPLICA_SECONDS = PATIENCE_SECONDS
         await sync_to_async(replica.resume)()
         await trusted(feed)
         await write(owner, "last")
@@ -98,7 +135,7 @@ async def test_what_is_watched_from_the_middle_of_a_round_on_is_looked_at_again(
             await may_go_on.wait()
             items = Item.objects.filter(owner=owner)
             watch.also(items)
-            reads.append((await items.aexists(), SERVER.get()))
+            reads.append((await items.aexists(), replica_read()))
 
     async with following(owner) as (feed, [other]), asyncio.TaskGroup() as group:
         task = group.create_task(follow(feed))
@@ -114,6 +151,17 @@ async def test_what_is_watched_from_the_middle_of_a_round_on_is_looked_at_again(
         await until(lambda: reads[-1] == (True, "replica1"))
         assert reads[0] == (False, "replica1")
         task.cancel()
+
+
+async def test_round_that_was_begun_in_a_task_counts_for_the_whole_source(
+    replica: Standby, owner: User
+) -> None:
+    """As `asyncio.wait_for` does it before Python 3.12, and whoever waits for two watches."""
+    async with following(owner) as (feed, _):
+        begin_reading()
+        watch = feed.watch(Item)
+        await asyncio.create_task(anext(watch))
+        assert replica_read() == Item.objects.all().db == "replica1"
 
 
 async def test_what_is_not_flushed_is_flushed_for_the_replica(

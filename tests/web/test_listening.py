@@ -29,7 +29,12 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
 async def server() -> AsyncIterator[uvicorn.Server]:
     """A uvicorn in this process, which listens."""
     config = uvicorn.Config(
-        application, port=free_port(), http=LimitedHTTP, lifespan="off", log_config=None
+        application,
+        host="localhost",  # perhaps two sockets: 127.0.0.1 and ::1
+        port=free_port(),
+        http=LimitedHTTP,
+        lifespan="off",
+        log_config=None,
     )
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve())
@@ -43,7 +48,7 @@ async def server() -> AsyncIterator[uvicorn.Server]:
 
 def late_client(server: uvicorn.Server) -> socket.socket:
     """Who has connected and sent a request, while the event loop does something else."""
-    connection = socket.create_connection(("127.0.0.1", server.config.port), PATIENCE_SECONDS)
+    connection = socket.create_connection(("localhost", server.config.port), PATIENCE_SECONDS)
     connection.sendall(POST)
     return connection
 
