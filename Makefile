@@ -9,7 +9,7 @@ EXAMPLE := frontend/examples/apollo
 UPGRADE ?= --upgrade
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header $(UPGRADE)
 
-.PHONY: help run pages test test-sqlite test-postgresql test-browser screenshot bench bench-report bench-adoption bench-workers check check-project check-pages format lock api wheel clean
+.PHONY: help run pages test test-sqlite test-postgresql test-browser chaos screenshot bench bench-report bench-adoption bench-workers check check-project check-pages format lock api wheel clean
 
 help: ## List the commands
 	@grep -E '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 30
@@ -27,6 +27,9 @@ test-sqlite test-postgresql: test-%: $(BIN)/.installed-dev ## Run the tests on o
 
 test-browser: $(BIN)/.installed-browser pages $(EXAMPLE)/node_modules/.package-lock.json ## Test the pages in Chromium
 	$(BIN)/python -m pytest tests/browser
+
+chaos: $(BIN)/.installed-dev ## Let everything fail at random for SECONDS=60; SEED= replays a plan, DATABASE=sqlite or postgresql
+	@$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),60) --database $(or $(DATABASE),postgresql) $(if $(SEED),--seed $(SEED))
 
 screenshot: $(BIN)/.installed-browser pages ## Take the README's picture anew
 	$(BIN)/python -m tests.browser.screenshot docs/board.png

@@ -149,6 +149,15 @@ DISABLE_SERVER_SIDE_CURSORS = env.bool("DISABLE_SERVER_SIDE_CURSORS", False)
 KEEP_COMPILED_SQL = env.bool("KEEP_COMPILED_SQL", True)
 
 
+# How long libpq waits where packets vanish, as of a host that has gone or behind a firewall.
+SILENCE = {
+    "tcp_user_timeout": 15_000,
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+}
+
+
 def database(url: str, variable: str = "DATABASE_URL") -> dict[str, Any]:
     """The settings of the database at `url`: SQLite or PostgreSQL, each with what live needs."""
     try:
@@ -170,6 +179,10 @@ def database(url: str, variable: str = "DATABASE_URL") -> dict[str, Any]:
             config["ENGINE"] = "app.database"
             options["pool"] = {"min_size": 0, "max_size": DATABASE_POOL_SIZE, "timeout": 5}
             config["CONN_HEALTH_CHECKS"] = True
+            # Who hears nothing of the server's end would wait for some 15 minutes, by TCP's own
+            # patience: packets are to be acknowledged within so many milliseconds.
+            for name, value in SILENCE.items():
+                options.setdefault(name, value)
             config["DISABLE_SERVER_SIDE_CURSORS"] = DISABLE_SERVER_SIDE_CURSORS
             config["KEEP_COMPILED_SQL"] = KEEP_COMPILED_SQL
         case _:
@@ -275,6 +288,7 @@ LOGGING = {
         "where": {"()": "app.web.logs.Where"},
         "client_faults": {"()": "app.web.logs.ClientFaults"},
         "refusals": {"()": "app.web.logs.Refusals"},
+        "database_absences": {"()": "app.web.logs.DatabaseAbsences"},
     },
     "handlers": {
         "stderr": {
@@ -287,7 +301,9 @@ LOGGING = {
     "loggers": {
         **{name: {"level": LOG_LEVEL} for name in ("app", "orders", "django")},
         "uvicorn.error": {"filters": ["client_faults"]},
-        "django.request": {"filters": ["refusals"]},
+        "django.request": {"filters": ["refusals", "database_absences"]},
+        # The feed has one line when the database goes and one when it comes; pools have one a try.
+        "psycopg.pool": {"level": "ERROR"},
         # It has lines for each try; `app.web.sign_in` has one for who has to wait.
         "axes": {"level": "CRITICAL"},
     },

@@ -10,6 +10,7 @@ from typing import Final, Protocol, Self
 
 from .activity import Activity
 from .background import Backoff
+from .exceptions import first_line
 
 logger = logging.getLogger(__name__)
 
@@ -129,7 +130,9 @@ class SharedOperation:
                 ):
                     raise
                 if not backoff.attempt:
-                    logger.warning("A subscription's source failed, trying again: %s", error)
+                    logger.warning(
+                        "A subscription's source failed, trying again: %s", first_line(error)
+                    )
             else:
                 return
             await backoff.pause()

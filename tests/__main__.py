@@ -23,7 +23,7 @@ CLIENTS = (
 )
 # What a project with its own domain has not, it lacks.
 ABOUT_SERVER = ("web", "orders")
-ABOUT_PROJECT = ("test_own_domain.py", "deploy", "adoption", "protocols/test_soak.py")
+ABOUT_PROJECT = ("test_own_domain.py", "deploy", "adoption", "chaos", "protocols/test_soak.py")
 POSTGRESQL = ("--database", "postgresql")
 SQLITE = ("--database", "sqlite")
 

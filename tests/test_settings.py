@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
+import settings as project
 from app.defaults import LIMITS
 from app.graphql.limits import Limits
 from tests.server import ROOT
@@ -189,3 +190,11 @@ def test_trusted_documents_that_are_not_valid_are_told(tmp_path: Path) -> None:
         [line] = failed.stderr.splitlines()
         assert line.startswith("The server cannot start: GRAPHQL_TRUSTED_DOCUMENTS: ")
         assert f"{path} {complaint}" in line
+
+
+def test_address_may_say_how_long_to_wait_for_packets() -> None:
+    options = project.database("postgres://host/name")["OPTIONS"]
+    assert options["tcp_user_timeout"] == 15_000
+    options = project.database("postgres://host/name?tcp_user_timeout=1000")["OPTIONS"]
+    assert options["tcp_user_timeout"] == 1000
+    assert options["keepalives_idle"] == 15

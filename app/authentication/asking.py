@@ -6,6 +6,7 @@ from typing import Any
 from django.db import Error as DatabaseError
 
 from ..database.fairness import CONSUMER, SYSTEM
+from ..exceptions import first_line
 from ..viewer import (
     Authenticate,
     Credentials,
@@ -34,7 +35,7 @@ class Authentication:
         except (InvalidCredentialError, UnknownViewerError):
             raise
         except DatabaseError as error:
-            logger.error("A viewer could not be loaded: %s", str(error).strip())  # noqa: TRY400
+            logger.error("A viewer could not be loaded: %s", first_line(error))  # noqa: TRY400
             raise UnknownViewerError(
                 "The database does not answer at the moment. Try again later."
             ) from None

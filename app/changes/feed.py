@@ -15,7 +15,7 @@ from django.db.models import Model, QuerySet
 
 from ..activity import ACTIVITY, EVERYTHING
 from ..background import BackgroundTask, Backoff
-from ..exceptions import LiveError
+from ..exceptions import LiveError, first_line
 from ..turns import IS_EXPENSIVE, Turn, Turns
 from .change import Change
 from .conditions import Dependency, dependencies
@@ -361,7 +361,7 @@ class Feed:
             except Exception as error:
                 if self.is_connected or not backoff.attempt:
                     what = "begins anew" if isinstance(error, LiveError) else "lost the database"
-                    logger.warning("Change feed: %s, reconnecting. %s", what, error)
+                    logger.warning("Change feed: %s, reconnecting. %s", what, first_line(error))
                 self.reconnects += self.is_connected
                 self.is_connected = False
                 await backoff.pause()

@@ -8,7 +8,7 @@ from django.db import DatabaseError, DataError, Error, InterfaceError, Operation
 from graphql import GraphQLError
 
 from ..changes.routing import replica_read
-from ..exceptions import LiveError
+from ..exceptions import LiveError, first_line
 from .request import encode
 
 logger = logging.getLogger(__name__)
@@ -184,7 +184,7 @@ def _explain(cause: Exception) -> tuple[str, str]:
         logger.warning("A value did not fit into the database: %s", cause)
         return "A value does not fit into the database.", BadUserInputError.code
     if isinstance(cause, DatabaseError | InterfaceError) and is_transient(cause):
-        logger.error("The database did not answer: %s", str(cause).strip())
+        logger.error("The database did not answer: %s", first_line(cause))
         message = "The database does not answer at the moment. Try again later."
         return (f"{message} {cause}" if settings.DEBUG else message), UnavailableError.code
     logger.error("A resolver failed: %r", cause, exc_info=cause)

@@ -14,6 +14,7 @@ from ..background import BackgroundTask
 from ..changes.change import Change
 from ..changes.feed import Feed
 from ..database.calls import run
+from ..exceptions import first_line
 from ..histogram import Histogram
 from ..viewer import InvalidCredentialError
 from .clients import Clients
@@ -26,7 +27,7 @@ BATCH_SECONDS = 0.1
 LATE_SECONDS = 6.0
 """A second review comes after so long, for clients that were connecting at the first."""
 PAUSE_FACTOR = 20
-"""A review of many is followed by a pause of this many times the time that it took."""
+"""The next review of everybody comes this many times the length of the last one later."""
 MAX_PAUSE_SECONDS = 5.0
 RETRY_SECONDS = 1.0
 MAX_CONNECTIONS_AT_ONCE = 100
@@ -112,9 +113,13 @@ class Revocation:
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         late: list[tuple[float, Concerned]] = []
+        pause_ends_at = 0.0
+        is_postponed = False
         while True:
+            dues = [late[0][0]] if late else []
+            dues += [pause_ends_at] if is_postponed else []
             with suppress(TimeoutError):
-                async with asyncio.timeout_at(late[0][0] if late else None):
+                async with asyncio.timeout_at(min(dues, default=None)):
                     await self._is_due.wait()
             await asyncio.sleep(BATCH_SECONDS)
             fresh, self.concerned = self.concerned, Concerned()
@@ -125,6 +130,12 @@ class Revocation:
                 concerned.update(late.pop(0)[1])
             if fresh:
                 late.append((loop.time() + LATE_SECONDS, fresh))
+            # Who is concerned by name need not wait until everybody can be reviewed again.
+            everybody = concerned.everybody or is_postponed
+            is_postponed = everybody and loop.time() < pause_ends_at
+            concerned.everybody = everybody and not is_postponed
+            if not concerned:
+                continue
             started_at = loop.time()
             try:
                 if again := await self._review(concerned):
@@ -132,13 +143,13 @@ class Revocation:
                     self._is_due.set()
                     await asyncio.sleep(RETRY_SECONDS)
             except Exception as error:
-                logger.warning("Viewers could not be reviewed, trying again: %s", error)
+                logger.warning("Viewers could not be reviewed, trying again: %s", first_line(error))
                 self.concerned.update(concerned)
                 self._is_due.set()
                 await asyncio.sleep(RETRY_SECONDS)
             if concerned.everybody:
                 pause = PAUSE_FACTOR * (loop.time() - started_at)
-                await asyncio.sleep(min(MAX_PAUSE_SECONDS, pause))
+                pause_ends_at = loop.time() + min(MAX_PAUSE_SECONDS, pause)
 
     async def _review(self, concerned: Concerned) -> Concerned:
         """Review them. Return those of whom it could not be found out who they are.

@@ -89,13 +89,15 @@ class WebSocket:
         if not self._is_acknowledged:
             if now - self._opened_at > self._limits.connection_init_seconds:
                 self.connection.close(NOT_INITIALIZED)
-        elif self._awaits_pong and waited > self._limits.pong_seconds:
-            self.connection.close(NO_PONG)
+        elif self._awaits_pong:
+            # No other ping meanwhile, or with frequent ones the patience would never end.
+            if waited > self._limits.pong_seconds:
+                self.connection.close(NO_PONG)
         elif waited > self._limits.ping_seconds:
             self._pinged_at = now
             self._awaits_pong = self._subprotocol.expects_pong
             self.connection.outbox.put("keep-alive", self._subprotocol.keep_alive)
-        elif not self._awaits_pong:
+        else:
             quiet = self.connection.quiet_seconds(self._limits.send_seconds)
             return min(quiet, self._limits.ping_seconds - waited)
         return 0.0

@@ -6,7 +6,10 @@ from datetime import UTC, datetime
 from logging.config import dictConfig
 from typing import Any, Final
 
+from django.db import InterfaceError, OperationalError
+
 from .. import tracing
+from ..exceptions import first_line
 from ..log_context import CONNECTION, OPERATION
 
 # What uvicorn says of each handshake that was answered with a status and a reason, wrongly:
@@ -38,6 +41,19 @@ class Refusals(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Let all but status 429 pass: `sign_in` tells when that begins."""
         return getattr(record, "status_code", None) != 429
+
+
+class DatabaseAbsences(logging.Filter):
+    """Makes one line of what Django says of each request that the database's absence has failed."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let all pass, without a traceback if the database was away or busy: the code is right."""
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, OperationalError | InterfaceError):
+            record.msg = f"{record.getMessage()}: the database did not answer: {first_line(error)}"
+            record.args = None
+            record.exc_info = None
+        return True
 
 
 class Where(logging.Filter):

@@ -289,7 +289,7 @@ async def test_slow_reader_of_little_stays(clean: Server) -> None:
 
 async def test_missing_pong_closes(start_server: Any) -> None:
     server = start_server(
-        DEBUG="true", OPEN_ACCESS="true", GRAPHQL_PING_SECONDS="0.1", GRAPHQL_PONG_SECONDS="0.1"
+        DEBUG="true", OPEN_ACCESS="true", GRAPHQL_PING_SECONDS="0.1", GRAPHQL_PONG_SECONDS="0.5"
     )
 
     async def rest(subprotocol: str) -> bytes:

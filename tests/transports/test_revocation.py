@@ -211,6 +211,31 @@ async def test_nobody_waits_for_a_viewer_who_cannot_be_found_out(
     assert "1 viewers could not be reviewed" in caplog.text
 
 
+async def test_pause_after_a_review_of_everybody_delays_nobody_who_is_named(
+    reviewed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(revocation_module, "PAUSE_FACTOR", 1e6)
+    monkeypatch.setattr(revocation_module, "MAX_PAUSE_SECONDS", 2 * PATIENCE_SECONDS)
+    is_gone = False
+
+    async def authenticate(credentials: Credentials) -> Session:
+        reviewed.append(credentials.address)
+        if is_gone and credentials.address == "8":
+            raise InvalidCredentialError("Gone.")
+        return Session(8, 8)
+
+    clients = Clients(1000, Authentication(authenticate))
+    client = Client(Session(8, 8))
+    client.connection.credentials = Credentials(Headers(), "8")
+    clients.add(client)
+    async with Feed(backend_for("default")) as feed, Revocation(feed, clients) as revocation:
+        revocation.observe(None)
+        await _until(lambda: "8" in reviewed)
+        is_gone = True
+        revocation.observe([Change("auth_user", ("id",), ("8",))])
+        await _until(lambda: client.closed is CHANGED)
+
+
 def test_rows_tell_whose_rights_they_are() -> None:
     columns = viewer_columns()
     assert columns == {
