@@ -15,7 +15,7 @@ ALLOWED: Final = (
     re.compile(r"ERROR app\.authentication\.asking: A viewer could not be loaded"),
     re.compile(r"ERROR django\.request: .*: the database did not answer"),
 )
-REQUEST: Final = re.compile(r'^INFO: +\S+ - "')
+REQUEST: Final = re.compile(r'INFO uvicorn\.\w+: \S+ - "|^INFO: +\S+ - "')
 """uvicorn's line for each request."""
 VARYING: Final = re.compile(r"\d+")
 MAX_CHARACTERS: Final = 150

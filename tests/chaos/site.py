@@ -18,6 +18,7 @@ from tests.workers import Workers
 POOL_SIZE: Final = 4
 SETTINGS: Final = {
     "METRICS": "true",
+    "LOG_FORMAT": "line",
     "DATABASE_POOL_SIZE": str(POOL_SIZE),
     "ALLOWED_HOSTS": f"127.0.0.1,{NAME}",
     "GRAPHQL_PING_SECONDS": "1",

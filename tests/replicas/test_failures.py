@@ -20,9 +20,15 @@ from app.changes.feed import Feed, backend_for
 from app.changes.routing import replica_read
 from app.database.calls import call
 from app.database.lifespan import opened
+from app.histogram import Histogram
+from app.server import LiveGraphQL
+from app.transports.revocation import Revocation
+from app.web.catalogue import METRICS
+from app.web.measurements import Measured, measure
 from tests.clients import PATIENCE_SECONDS
 from tests.conftest import TEST_DATABASE, launcher
 from tests.items.models import Item
+from tests.items.schema import schema
 from tests.postgresql import PostgreSQL
 from tests.replicas.conftest import aliases, following, replicas_of, trusted, until, write
 from tests.replication import Standby, standby
@@ -57,6 +63,23 @@ async def test_replica_that_dies_is_left_out_and_comes_back(
         "Replica replica1: sources read from the primary instead",
         "Replica replica1: sources read there",
     ]
+
+
+async def test_metrics_tell_whether_it_serves(replica: Standby, owner: User) -> None:
+    async with following(owner) as (feed, _):
+        server = LiveGraphQL(schema, feed=feed)
+        revocation = Revocation(feed, server.clients)
+        these = Measured(server.engine, feed, server.live, server.clients, revocation, Histogram(1))
+
+        def told() -> dict[tuple[str, ...], object]:
+            metric = METRICS["replica_serving"]
+            return {each.labels: each.value for each in measure(these) if each.metric is metric}
+
+        assert told() == {("replica1",): True}
+        await sync_to_async(replica.kill)()
+        await until(lambda: told() == {("replica1",): False})
+        await sync_to_async(replica.start)()
+        await until(lambda: told() == {("replica1",): True})
 
 
 async def test_replica_that_becomes_a_primary_is_left_out(

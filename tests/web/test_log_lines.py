@@ -38,6 +38,12 @@ class SilentServer(Server):
     arguments = ("--no-access-log",)
 
 
+@pytest.fixture
+def server(share_server: StartServer, transactional_db: None) -> Server:
+    """One that writes much."""
+    return share_server(Server, LOG_LEVEL="DEBUG")
+
+
 def lines(server: Server) -> list[dict[str, Any]]:
     """The server's log, each of whose lines must be an object."""
     return [json.loads(line) for line in server.log.splitlines()]
@@ -48,10 +54,9 @@ def about(server: Server, text: str) -> list[dict[str, Any]]:
     return [line for line in lines(server) if text in line["message"]]
 
 
-async def test_lines_name_connection_and_operation(start_server: StartServer) -> None:
+async def test_lines_name_connection_and_operation(server: Server) -> None:
     user = await User.objects.acreate(username="ada")
     item = await Item.objects.acreate(owner=user)
-    server = start_server()
     async with connect(server.websocket, user) as socket:
         await socket.send(
             type="subscribe",
@@ -75,9 +80,8 @@ async def test_lines_name_connection_and_operation(start_server: StartServer) ->
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:]{8}\.\d{3}\+00:00", setting["time"])
 
 
-async def test_lines_of_a_shared_source_name_it(start_server: StartServer) -> None:
+async def test_lines_of_a_shared_source_name_it(server: Server) -> None:
     user = await User.objects.acreate(username="ada")
-    server = start_server(LOG_LEVEL="DEBUG")
     async with connect(server.websocket, user) as socket:
         await socket.subscribe("subscription Newest { item { id } }")
         await socket.next()
@@ -86,8 +90,7 @@ async def test_lines_of_a_shared_source_name_it(start_server: StartServer) -> No
     assert "connection" not in line  # for it is everybody's
 
 
-async def test_secrets_in_addresses_are_not_written_down(start_server: StartServer) -> None:
-    server = start_server()
+async def test_secrets_in_addresses_are_not_written_down(server: Server) -> None:
     await get(server, f"/graphql/?query={{__typename}}&token={SECRET}")
     await get(server, f"/nothing/?token={SECRET}")
     path = f"{server.websocket}?token={SECRET}"

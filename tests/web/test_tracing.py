@@ -42,14 +42,16 @@ def server_kind() -> type[Server]:
 
 
 class Spans:
-    """What the server has written so far."""
+    """What the server has written in this test."""
 
     def __init__(self, server: Server, path: Path) -> None:
         self.server = server
         self._path = path
+        self._before = len(path.read_text().splitlines())
 
     def named(self, name: str) -> list[Span]:
-        spans = [json.loads(line) for line in self._path.read_text().splitlines()]
+        lines = self._path.read_text().splitlines()[self._before :]
+        spans = [json.loads(line) for line in lines]
         return [span for span in spans if span["name"] == name]
 
     async def until(self, name: str, count: int = 1) -> list[Span]:
@@ -68,6 +70,16 @@ def spans(start_server: StartServer, tmp_path: Path, request: pytest.FixtureRequ
     return Spans(server, path)
 
 
+@pytest.fixture
+def shared_spans(
+    share_server: StartServer, transactional_db: None, tmp_path_factory: pytest.TempPathFactory
+) -> Spans:
+    path = tmp_path_factory.getbasetemp() / "spans"
+    path.touch()
+    server = share_server(TracedServer, DEBUG="true", OPEN_ACCESS="true", SPANS_FILE=str(path))
+    return Spans(server, path)
+
+
 def traceparent(trace: str = TRACE) -> str:
     return f"00-{trace}-{PARENT}-01"
 
@@ -78,9 +90,9 @@ async def post(server: Server, *, headers: dict[str, str] | None = None, **body:
 
 
 @pytest.mark.once
-async def test_request_is_a_span_in_its_clients_trace(spans: Spans) -> None:
-    await post(spans.server, headers={"traceparent": traceparent()}, query=QUERY)
-    [span] = await spans.until("query")
+async def test_request_is_a_span_in_its_clients_trace(shared_spans: Spans) -> None:
+    await post(shared_spans.server, headers={"traceparent": traceparent()}, query=QUERY)
+    [span] = await shared_spans.until("query")
     assert span["kind"] == "SpanKind.SERVER"
     assert span["context"]["trace_id"] == f"0x{TRACE}"
     assert span["parent_id"] == f"0x{PARENT}"
@@ -101,20 +113,22 @@ async def test_documents_are_told_if_that_is_wanted(spans: Spans) -> None:
 
 
 @pytest.mark.once
-async def test_refused_operation_says_why(spans: Spans) -> None:
-    await post(spans.server, query="{ unknown }")
-    [span] = await spans.until("GraphQL Operation")
+async def test_refused_operation_says_why(shared_spans: Spans) -> None:
+    await post(shared_spans.server, query="{ unknown }")
+    [span] = await shared_spans.until("GraphQL Operation")
     assert span["status"]["status_code"] == "ERROR"
     assert span["attributes"] == {"error.type": "GRAPHQL_VALIDATION_FAILED"}
     assert span["events"] == []  # no traceback for what a client did
     async with httpx.AsyncClient() as client:
-        await client.get(spans.server.http, params={"query": "mutation { createItem { id } }"})
-    [_, span] = await spans.until("GraphQL Operation", 2)
+        await client.get(
+            shared_spans.server.http, params={"query": "mutation { createItem { id } }"}
+        )
+    [_, span] = await shared_spans.until("GraphQL Operation", 2)
     assert span["attributes"] == {"error.type": "METHOD_NOT_ALLOWED"}
-    async with connect(spans.server.websocket) as socket:
+    async with connect(shared_spans.server.websocket) as socket:
         await socket.subscribe("{ unknown }")
         await socket.next_error()
-    [*_, span] = await spans.until("GraphQL Operation", 3)
+    [*_, span] = await shared_spans.until("GraphQL Operation", 3)
     assert span["attributes"] == {"error.type": "GRAPHQL_VALIDATION_FAILED"}
 
 
@@ -173,12 +187,14 @@ async def test_fan_out_has_no_spans(spans: Spans) -> None:
 
 
 @pytest.mark.once
-async def test_log_names_the_trace(spans: Spans) -> None:
+async def test_log_names_the_trace(shared_spans: Spans) -> None:
     query = "mutation { setState(id: 1, state: DONE) { id } }"
     owner = await User.objects.acreate(username="ada")
     await Item.objects.acreate(pk=1, owner=owner)
-    await post(spans.server, headers={"traceparent": traceparent()}, query=query)
-    line = next(each for each in spans.server.log.splitlines() if "Setting the state" in each)
+    await post(shared_spans.server, headers={"traceparent": traceparent()}, query=query)
+    line = next(
+        each for each in shared_spans.server.log.splitlines() if "Setting the state" in each
+    )
     assert f"trace_id {TRACE}]" in line
 
 
