@@ -23,16 +23,11 @@ pytestmark = pytest.mark.only("postgresql")
 NUMBER = 4
 CREATE = 'mutation { createItem(owner: "v") { id } }'
 NEWEST = "subscription { item { id } }"
-CHANGES = {
-    "worker_processes auto": "worker_processes 2",
-    "rate=50r/s": "rate=5000r/s",
-    "keepalive_timeout 3s": "keepalive_timeout 1s",
-}
-"""Several workers of nginx, wherever tests run; one address may write as fast as it can; and who
-stops need not wait long for nginx."""
+CHANGES = {"worker_processes auto": "worker_processes 2", "rate=50r/s": "rate=5000r/s"}
+"""Several workers of nginx, wherever tests run; and one address may write as fast as it can."""
 PATIENCE_SECONDS = 20
-BACK_SECONDS = 5.0
-"""Within which every client has a result again, whose server was restarted."""
+BACK_SECONDS = 10.0
+"""Within which every client has a result again, whose server was restarted, on a busy machine."""
 
 
 @pytest.fixture(scope="module")

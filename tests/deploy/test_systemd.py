@@ -109,10 +109,11 @@ def test_command_serves_and_ends_in_time(
     unit = Unit("live@.service")
     with Instance(
         tmp_path / "log", database_url, NOTIFY_SOCKET=manager.getsockname(), METRICS="true",
-        PROMETHEUS_MULTIPROC_DIR=str(tmp_path / "metrics"),
+        PROMETHEUS_MULTIPROC_DIR=str(tmp_path / "metrics"), UVICORN_HOST="0.0.0.0",
     ) as server:  # fmt: skip
         while not manager.recv(1000).startswith(b"READY=1"):
             pass
+        assert f"running on http://0.0.0.0:{server.port} " in server.log
         os.kill(server.pid, signal.Signals[unit["KillSignal"]])
         assert server.stop() in {0, -signal.SIGTERM}
     assert "WARNING" not in server.log.replace("WARNING app.web.pages", ""), server.log
