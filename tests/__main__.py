@@ -5,15 +5,15 @@ whole, and protocols, have runs of their own beside the others. `python -m tests
 takes only the runs of these names; only so are the pages tested, by `browser`.
 """
 
+import argparse
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-MAX_AT_ONCE = 4
 BROWSER = "browser"
 FOLDER = Path(__file__).parent
-ABOUT_POSTGRESQL = ("changes", "database")
+ABOUT_POSTGRESQL = ("changes", "database", "replicas")
 ABOUT_PROTOCOLS = ("protocols", "authentication")
 # Processes of JavaScript, which no database has a part in.
 CLIENTS = (
@@ -60,9 +60,18 @@ def run(name: str) -> int:
     return pytest.returncode
 
 
-if __name__ == "__main__":
-    names = sys.argv[1:] or [name for name in RUNS if name != BROWSER]
+def main() -> int:
+    """Run what the arguments say; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tests", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(RUNS))
+    parser.add_argument("--at-once", type=int, default=4, help="so many runs (4)")
+    arguments = parser.parse_args()
+    names = arguments.names or [name for name in RUNS if name != BROWSER]
     if unknown := set(names) - set(RUNS):
-        sys.exit(f"There is no run {', '.join(sorted(unknown))}, but {', '.join(RUNS)}.")
-    with ThreadPoolExecutor(MAX_AT_ONCE) as threads:
-        sys.exit(max(map(abs, threads.map(run, names))))
+        parser.error(f"There is no run {', '.join(sorted(unknown))}, but {', '.join(RUNS)}.")
+    with ThreadPoolExecutor(arguments.at_once) as threads:
+        return max(map(abs, threads.map(run, names)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -66,7 +66,7 @@ def test_million_needs_workers_by_connections_and_by_work() -> None:
     few = demand(COSTS, Population(1_000_000))
     assert few.workers == 100
     assert few.hosts == 13
-    assert few.database_connections == 900
+    assert few.database_connections == 1700
     # 900,000 messages, 1,000 changes of a viewer's row, and 100 workers that follow it all.
     assert few.worker_cores == pytest.approx(9 + 1.2 + 100 * (1.5 + 12 + 20) / 1e3)
     assert few.feed_cores == pytest.approx(100 * (9 + 1000 * 0.03) / 1e3)

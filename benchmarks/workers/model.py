@@ -15,8 +15,8 @@ LOAD: Final = 0.5
 SUBSCRIBERS_A_WORKER: Final = 10_000
 FITTED: Final[dict[Kind, int]] = {"equal": 4000, "own": 1000, "all": 0}
 """Up to so many subscribers, points are what the costs are taken from."""
-CONNECTIONS_A_WORKER: Final = 9
-"""To the database at most: the pool's eight, and the feed's."""
+CONNECTIONS_A_WORKER: Final = 17
+"""To the database at most: eight for GraphQL, as many for Django's views, and the feed's."""
 
 
 @dataclass(frozen=True, slots=True)
