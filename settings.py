@@ -184,7 +184,7 @@ _REPLICA_URLS: list[str] = env.list("DATABASE_REPLICA_URLS", [])
 LIVE_REPLICAS = [f"replica{number}" for number, _ in enumerate(_REPLICA_URLS, 1)]
 for _alias, _url in zip(LIVE_REPLICAS, _REPLICA_URLS, strict=True):
     DATABASES[_alias] = database(_url) | {"TEST": {"MIRROR": "default"}}
-DATABASE_ROUTERS = ["app.changes.routing.ReplicaRouter"] if LIVE_REPLICAS else []
+DATABASE_ROUTERS = ["app.ReplicaRouter"] if LIVE_REPLICAS else []
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # Where LISTEN works, if that is not DATABASE_URL: it does not through a transaction pooler.

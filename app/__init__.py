@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .authentication.jwt import JWTSessions as JWTSessions
     from .changes.feed import Feed as Feed
     from .changes.feed import Watch as Watch
+    from .changes.routing import ReplicaRouter as ReplicaRouter
     from .graphql.context import Context as Context
     from .graphql.context import Info as Info
     from .graphql.errors import BadUserInputError as BadUserInputError
@@ -34,6 +35,7 @@ NAMES = {
     "authentication.django_sessions": ("DjangoSessions",),
     "authentication.jwt": ("Claims", "JWTSessions"),
     "changes.feed": ("Feed", "Watch"),
+    "changes.routing": ("ReplicaRouter",),
     "graphql.context": ("Context", "Info"),
     "graphql.errors": (
         "BadUserInputError",

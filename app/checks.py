@@ -13,12 +13,13 @@ from django.apps import apps
 from django.conf import settings
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
-from django.db import connections
+from django.db import DEFAULT_DB_ALIAS, connections, router
 from django.db.models import Model
 
 from .authentication.tables import viewer_models
 from .changes import triggers
 from .changes.live_models import live_models, models_of
+from .changes.routing import ReplicaRouter
 from .database.base import uses_greenlets
 from .defaults import DEFAULTS, LIMITS, is_origin
 
@@ -35,7 +36,9 @@ def register() -> None:
     for check in (check_models, check_relations):
         checks.register(check, checks.Tags.models)
     checks.register(check_engines)
+    checks.register(check_replicas)
     checks.register(check_application)
+    checks.register(check_standbys, checks.Tags.database)
     checks.register(triggers.check_triggers, checks.Tags.database)
 
 
@@ -134,6 +137,46 @@ def check_engines(**_: Any) -> Messages:
         if (engine := str(connections.settings[alias]["ENGINE"])).endswith(".postgresql")
         and not uses_greenlets(alias)
     ]
+
+
+def check_replicas(**_: Any) -> Messages:
+    """Whether `LIVE_REPLICAS` names databases that can be replicas, and something reads them."""
+    found: Messages = []
+    for alias in settings.LIVE_REPLICAS:
+        if wrong := _what_is_wrong(alias):
+            message = f"LIVE_REPLICAS names {alias!r}, which {wrong}."
+            found.append(checks.Error(message, id="live.E007"))
+    routers = router.routers
+    if settings.LIVE_REPLICAS and not (routers and isinstance(routers[-1], ReplicaRouter)):
+        message = f"LIVE_REPLICAS needs {__package__}.ReplicaRouter as the last of DATABASE_ROUTERS."
+        hint = "It says which queries go to a replica, and keeps migrate away from there."
+        found.append(checks.Error(message, hint=hint, id="live.E008"))
+    return found
+
+
+def _what_is_wrong(alias: str) -> str | None:
+    if alias not in connections.settings:
+        return "is not in DATABASES"
+    if alias == DEFAULT_DB_ALIAS:
+        return "is the database itself"
+    if connections[alias].vendor != "postgresql":
+        return "is not PostgreSQL"
+    if "," in str(connections.settings[alias]["HOST"]):
+        return "has several hosts: give each an alias, since each has a state of its own"
+    return None
+
+
+def check_standbys(*, databases: Iterable[str] | None, **_: Any) -> Messages:
+    """Whether replicas are standbys: `check --database replica1`."""
+    found: Messages = []
+    for alias in set(databases or ()) & set(settings.LIVE_REPLICAS):
+        with connections[alias].cursor() as cursor:
+            cursor.execute("SELECT pg_is_in_recovery()")
+            if cursor.fetchone() != (True,):
+                message = f"The database {alias!r} of LIVE_REPLICAS is no standby."
+                hint = "Sources do not read there, but from the primary."
+                found.append(checks.Warning(message, hint=hint, id="live.W006"))
+    return found
 
 
 def check_application(**_: Any) -> Messages:

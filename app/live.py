@@ -47,6 +47,8 @@ class Failures:
     """Whether to try again, for subscribers who have had a result already."""
     describe: Callable[[Exception], str]
     """The encoded list of errors that subscribers are told."""
+    turns_to_primary: Callable[[Exception], bool] = lambda _: False
+    """Whether to try again for all, since it was a replica's fault, and the next run reads none."""
 
 
 class SharedOperation:
@@ -110,7 +112,9 @@ class SharedOperation:
                         backoff.reset()
                         self._deliver(result)
             except Exception as error:
-                if self._latest is None or not self._failures.is_transient(error):
+                if not self._failures.turns_to_primary(error) and (
+                    self._latest is None or not self._failures.is_transient(error)
+                ):
                     raise
                 if not backoff.attempt:
                     logger.warning("A subscription's source failed, trying again: %s", error)

@@ -22,7 +22,7 @@ from .live_models import live_models
 from .postgresql import PostgreSQLBackend
 from .replica import Replica
 from .replicas import Replicas, replicas_of
-from .routing import SERVER, reading_primary
+from .routing import PRIMARY_ONLY, SERVER, reading_primary
 from .sqlite import SQLiteBackend
 
 logger = logging.getLogger(__name__)
@@ -128,7 +128,7 @@ class Watch:
         waiter, position = self._waiter, replicas.position
         waiter.is_due = False
         try:
-            replica = await replicas.choose(self._number)
+            replica = None if PRIMARY_ONLY.get() else await replicas.choose(self._number)
             await waiter.begin_turn()
         except BaseException:
             waiter.is_due = True

@@ -13,6 +13,8 @@ from ..database.scope import innermost
 
 SERVER: Final[ContextVar[str | None]] = ContextVar("SERVER", default=None)
 """The replica that knows of every change this source was woken for; None: there is none."""
+PRIMARY_ONLY: Final[ContextVar[bool]] = ContextVar("PRIMARY_ONLY", default=False)
+"""Whether a source has to do without replicas."""
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from graphql import (
 )
 
 from ..changes.feed import SUBSCRIPTION, Feed
-from ..changes.routing import SERVER
+from ..changes.routing import PRIMARY_ONLY, SERVER
 from ..database.fairness import CONSUMER, Consumer
 from ..live import Failures, Live, SharedOperation, Subscriber
 from ..turns import IS_EXPENSIVE
@@ -26,6 +26,7 @@ from .errors import (
     TooManySourcesError,
     cause_of,
     describe,
+    is_of_replica,
     is_transient,
 )
 from .executor import MAX_ERRORS, BoundedExecutor, TooManyErrorsError
@@ -35,7 +36,14 @@ from .request import encode
 from .response import Response, error_response, respond
 from .unread import Unread
 
-FAILURES: Final = Failures(is_transient, describe)
+
+def turns_to_primary(error: Exception) -> bool:
+    """Whether a replica has failed its source, which then reads from the primary."""
+    PRIMARY_ONLY.set(is_of_replica(error))
+    return PRIMARY_ONLY.get()
+
+
+FAILURES: Final = Failures(is_transient, describe, turns_to_primary)
 """What shared operations make of an exception."""
 
 TOO_MUCH_HELD: Final = TooLargeError(
@@ -171,6 +179,7 @@ class Engine:
                 account.held_bytes += len(text) - held
                 held = len(text)
                 yield text
+                PRIMARY_ONLY.set(False)
         finally:
             account.held_bytes -= held
             if isinstance(events, AsyncGenerator):
@@ -178,7 +187,7 @@ class Engine:
 
 
 def _raise_transient(result: ExecutionResult) -> None:
-    # Subscribers keep their last good result while the database is away.
+    # Subscribers keep their last good result while the database is away, or a replica unfit.
     for error in result.errors or ():
-        if is_transient(error):
+        if is_transient(error) or is_of_replica(error):
             raise cause_of(error)

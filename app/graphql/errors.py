@@ -4,9 +4,10 @@ import logging
 from typing import Any, ClassVar
 
 from django.conf import settings
-from django.db import DatabaseError, DataError, InterfaceError, OperationalError
+from django.db import DatabaseError, DataError, Error, InterfaceError, OperationalError
 from graphql import GraphQLError
 
+from ..changes.routing import SERVER
 from ..exceptions import LiveError
 from .request import encode
 
@@ -145,6 +146,14 @@ def cause_of(error: Exception) -> Exception:
 def is_transient(error: Exception) -> bool:
     """Whether the database was away or busy, so that trying again makes sense."""
     return isinstance(cause_of(error), (OperationalError, InterfaceError))
+
+
+def is_of_replica(error: Exception) -> bool:
+    """Whether a replica has refused what its primary may do.
+
+    As when replay cancels a query, or when it lacks a column that `migrate` has just added.
+    """
+    return SERVER.get() is not None and isinstance(cause_of(error), Error)
 
 
 def format_error(error: GraphQLError) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
 
 import pytest
 from asgiref.sync import SyncToAsync, sync_to_async
@@ -14,6 +13,7 @@ from pytest_django.plugin import DjangoDbBlocker
 
 import settings as project
 from app.changes.feed import Feed, backend_for
+from app.changes.replicas import Replicas
 from app.changes.routing import SERVER
 from app.database.lifespan import opened
 from tests.clients import PATIENCE_SECONDS
@@ -22,7 +22,7 @@ from tests.items.models import Item
 from tests.postgresql import PostgreSQL
 from tests.replication import Standby, standby
 
-ROUTER = "app.changes.routing.ReplicaRouter"
+ROUTER = "app.ReplicaRouter"
 
 
 @contextmanager
@@ -65,25 +65,16 @@ class Follower:
         self.servers: list[str | None] = []
         self._feed = feed
         self._owner = owner
-        self._moved = asyncio.Event()
 
     async def follow(self) -> None:
         items = Item.objects.filter(owner=self._owner).order_by("pk")
         async for _ in self._feed.watch(items):
             self.names = [item.name async for item in items]
             self.servers.append(SERVER.get())
-            self._moved.set()
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait for a round after which the condition holds."""
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while not condition():
-                self._moved.clear()
-                await self._moved.wait()
 
     async def sees(self, *names: str) -> None:
         """Wait until it has read these."""
-        await self.until(lambda: self.names == list(names))
+        await until(lambda: self.names == list(names))
 
 
 @asynccontextmanager
@@ -94,20 +85,28 @@ async def following(owner: User, count: int = 1) -> AsyncIterator[tuple[Feed, li
         followers = [Follower(feed, owner) for _ in range(count)]
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(each.follow()) for each in followers]
-            for each in followers:
-                await each.until(lambda each=each: bool(each.servers))  # type: ignore[misc]
+            await until(lambda: all(each.servers for each in followers))
             yield feed, followers
             for task in tasks:
                 task.cancel()
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait until the condition holds."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
 async def trusted(feed: Feed, *, is_trusted: bool = True) -> None:
     """Return when all replicas serve, or none does."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while feed.replicas is None or any(
-            each.serves is not is_trusted for each in feed.replicas.all
-        ):
-            await asyncio.sleep(0.01)
+    await until(lambda: {each.serves for each in replicas_of(feed).all} == {is_trusted})
+
+
+def replicas_of(feed: Feed) -> Replicas:
+    """The feed's replicas."""
+    assert feed.replicas is not None
+    return feed.replicas
 
 
 async def write(owner: User, name: str) -> None:
