@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 FIRST_PAUSE_SECONDS = 0.001
 """Between two looks while somebody waits; each pause is twice as long, up to `LOOK_SECONDS`."""
-MAX_PAUSE_SECONDS = 1.0
+MAX_PAUSE_SECONDS = 0.1
 """Between two looks for a mark."""
 
 # A commit's replay makes it visible to new snapshots, and what `pg_last_wal_replay_lsn` returns
@@ -75,7 +75,8 @@ class Replica:
         self._waiting: deque[Arrival] = deque()
         self._asked = asyncio.Event()
         self._term = 0
-        self._is_told = False
+        self.is_told = False
+        """Whether the log has said that it does not serve."""
 
     def begin_term(self) -> None:
         """Trust it no more until it was seen to follow the database that the feed now follows."""
@@ -119,19 +120,20 @@ class Replica:
     async def _follow(self, connection: psycopg.AsyncConnection[Any], backoff: Backoff) -> None:
         while True:
             term = self._term
-            lag_seconds = await self._measure(connection)
+            is_current = await self._shows_a_mark(connection)
             if term != self._term:
                 continue
-            if lag_seconds > settings.LIVE_REPLICA_SECONDS:
-                self._leave(f"It lags by {lag_seconds:.1f} s.")
+            if is_current:
+                backoff.reset()
+                self._enter()
+                await self._report(connection, term)
+            else:
+                seconds = settings.LIVE_REPLICA_SECONDS
+                self._leave(f"It lags by more than {seconds:g} s, or follows another database.")
                 await backoff.pause()
-                continue
-            backoff.reset()
-            self._enter()
-            await self._report(connection, term)
 
-    async def _measure(self, connection: psycopg.AsyncConnection[Any]) -> float:
-        """Write a mark to the primary, and return the seconds until the replica shows it.
+    async def _shows_a_mark(self, connection: psycopg.AsyncConnection[Any]) -> bool:
+        """Write a mark to the primary, and return whether the replica shows it in time.
 
         Only a replica of this database does, and only on the primary's own timeline: one that was
         ahead when another became primary has positions that mean nothing here.
@@ -140,14 +142,14 @@ class Replica:
         marks: set[int] = set()
         pause = FIRST_PAUSE_SECONDS
         async with await self._primary.connect() as primary:
-            began_at = loop.time()
             await execute(primary, _MARK)
+            deadline = loop.time() + settings.LIVE_REPLICA_SECONDS
             while True:
                 # Others write marks and leases, too, after which this one may never be seen.
                 marks.update(mark for (mark,) in await execute(primary, _MARKED))
                 _, shown = await self._look(connection)
-                if shown in marks:
-                    return loop.time() - began_at
+                if shown in marks or loop.time() > deadline:
+                    return shown in marks
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, MAX_PAUSE_SECONDS)
 
@@ -192,12 +194,12 @@ class Replica:
     def _enter(self) -> None:
         if not self.serves:
             logger.info("Replica %s: sources read there.", self.alias)
-        self.serves, self._is_told = True, False
+        self.serves, self.is_told = True, False
 
     def _leave(self, why: str) -> None:
-        if not self._is_told:
+        if not self.is_told:
             logger.warning("Replica %s: sources read from the primary instead. %s", self.alias, why)
-        self.serves, self._is_told = False, True
+        self.serves, self.is_told = False, True
         self._release()
 
     def _give_up(self) -> None:

@@ -2,12 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 import pytest
 from asgiref.sync import SyncToAsync, sync_to_async
 from django.contrib.auth.models import User
-from django.db import connections
+from django.db import DEFAULT_DB_ALIAS, OperationalError, connections
 from django.test.utils import override_settings
 from pytest_django.plugin import DjangoDbBlocker
 
@@ -67,9 +67,19 @@ class Follower:
         self._owner = owner
 
     async def follow(self) -> None:
+        """Follow them for ever, and begin again when a replica dies, as a shared operation does."""
+        while True:
+            with suppress(OperationalError):
+                await self._follow()
+            SERVER.set(None)
+            await asyncio.sleep(0.05)
+
+    async def _follow(self) -> None:
         items = Item.objects.filter(owner=self._owner).order_by("pk")
         async for _ in self._feed.watch(items):
-            self.names = [item.name async for item in items]
+            found = [item async for item in items]
+            assert {item._state.db for item in found} <= {SERVER.get() or DEFAULT_DB_ALIAS}
+            self.names = [item.name for item in found]
             self.servers.append(SERVER.get())
 
     async def sees(self, *names: str) -> None:
