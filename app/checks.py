@@ -148,7 +148,9 @@ def check_replicas(**_: Any) -> Messages:
             found.append(checks.Error(message, id="live.E007"))
     routers = router.routers
     if settings.LIVE_REPLICAS and not (routers and isinstance(routers[-1], ReplicaRouter)):
-        message = f"LIVE_REPLICAS needs {__package__}.ReplicaRouter as the last of DATABASE_ROUTERS."
+        message = (
+            f"LIVE_REPLICAS needs {__package__}.ReplicaRouter as the last of DATABASE_ROUTERS."
+        )
         hint = "It says which queries go to a replica, and keeps migrate away from there."
         found.append(checks.Error(message, hint=hint, id="live.E008"))
     return found

@@ -33,26 +33,26 @@ class ReplicaRouter:
     For `DATABASE_ROUTERS`, after all others: of models that live elsewhere those have to tell.
     """
 
-    def db_for_read(self, _model: type[Model], **hints: Any) -> str | None:
+    def db_for_read(self, model: type[Model], **hints: Any) -> str | None:
         """Return the replica of this round, if there is one, and no transaction under way."""
         server = SERVER.get()
         if server is not None and not _is_in_transaction():
             return server
-        return self.db_for_write(_model, **hints)
+        return self.db_for_write(model, **hints)
 
-    def db_for_write(self, _model: type[Model], **hints: Any) -> str | None:
+    def db_for_write(self, model: type[Model], **hints: Any) -> str | None:  # noqa: ARG002
         """Return where an instance that was read from a replica is written."""
         # Django's own answer would be the database that it was read from.
         state = getattr(hints.get("instance"), "_state", None)
         is_of_replica = state is not None and state.db in settings.LIVE_REPLICAS
         return DEFAULT_DB_ALIAS if is_of_replica else None
 
-    def allow_relation(self, one: Model, other: Model, **_: Any) -> bool | None:
+    def allow_relation(self, obj1: Model, obj2: Model, **_: Any) -> bool | None:
         """Let rows of one database refer to each other, wherever they were read."""
         same = {DEFAULT_DB_ALIAS, *settings.LIVE_REPLICAS}
-        return True if {one._state.db, other._state.db} <= same else None
+        return True if {obj1._state.db, obj2._state.db} <= same else None
 
-    def allow_migrate(self, db: str, _app_label: str, **_: Any) -> bool | None:
+    def allow_migrate(self, db: str, app_label: str, **_: Any) -> bool | None:  # noqa: ARG002
         """Leave replicas to the replication."""
         return False if db in settings.LIVE_REPLICAS else None
 

@@ -66,6 +66,10 @@ class Follower:
         self._feed = feed
         self._owner = owner
 
+    def server(self) -> str | None:
+        """Which one its last round has read."""
+        return self.servers[-1]
+
     async def follow(self) -> None:
         """Follow them for ever, and begin again when a replica dies, as a shared operation does."""
         while True:

@@ -51,12 +51,12 @@ async def test_replica_that_lags_for_long_is_left_out_until_it_has_caught_up(
         for number in range(3):
             await write(owner, f"{number}")
             await follower.sees(*(f"{each}" for each in range(number + 1)))
-            assert follower.servers[-1] is None
+            assert follower.server() is None
         await sync_to_async(replica.resume)()
         await trusted(feed)
         await write(owner, "last")
         await follower.sees("0", "1", "2", "last")
-        assert follower.servers[-1] == "replica1"
+        assert follower.server() == "replica1"
     told = [each.message for each in caplog.records if "replica1" in each.message]
     assert told == [
         "Replica replica1: sources read there.",
@@ -139,7 +139,7 @@ async def test_what_is_not_flushed_is_flushed_for_the_replica(
         await under_way.execute("INSERT INTO auth_group (name) VALUES ('never committed')")
         await under_way.execute("ROLLBACK TO before")
         await follower.sees("n")
-        assert follower.servers[-1] == "replica1"
+        assert follower.server() == "replica1"
 
 
 def test_position_at_the_beginning_of_a_page_is_where_replay_stops(
