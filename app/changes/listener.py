@@ -18,6 +18,7 @@ from typing import Any
 
 import psycopg
 
+from ..database.adapter import hang_up
 from ..exceptions import LiveError
 from . import wal
 from .change import Change
@@ -347,7 +348,16 @@ async def execute(
     connection: psycopg.AsyncConnection[Any], statement: str, parameters: Any = None
 ) -> list[tuple[Any, ...]]:
     """Return the rows of one statement. Raise TimeoutError if the server does not answer."""
-    # A half-open connection is silent: only a question finds it out.
-    async with asyncio.timeout(ANSWER_SECONDS):
+    loop = asyncio.get_running_loop()
+    # A half-open connection is silent: only a question finds it out. psycopg would ask the same
+    # server to cancel it, and wait another ten seconds.
+    given_up = loop.call_later(ANSWER_SECONDS, hang_up, connection)
+    try:
         cursor = await connection.execute(statement, parameters)
         return await cursor.fetchall()
+    except psycopg.OperationalError as error:
+        if loop.time() < given_up.when():
+            raise
+        raise TimeoutError(f"No answer came within {ANSWER_SECONDS:g} s.") from error
+    finally:
+        given_up.cancel()

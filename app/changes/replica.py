@@ -11,6 +11,7 @@ import psycopg
 from django.conf import settings
 
 from ..background import Backoff
+from ..database.pools import hang_up
 from ..exceptions import LiveError
 from .listener import HEARTBEAT_SECONDS, LOOK_SECONDS, execute
 from .postgresql import PostgreSQLBackend, connect, parameters_of
@@ -111,16 +112,24 @@ class Replica:
                 async with await connect(parameters_of(self.alias)) as connection:
                     await self._follow(connection, backoff)
             except Exception as error:
-                self._leave(str(error).strip() or type(error).__name__)
+                self._leave(str(error).strip().partition("\n")[0] or type(error).__name__)
                 # It may come back as another server, or with less than it has shown.
                 self.replayed = -1
                 self._on_loss(self)
+                # A query may wait for an answer for ever.
+                hang_up(self.alias)
             await backoff.pause()
 
     async def _follow(self, connection: psycopg.AsyncConnection[Any], backoff: Backoff) -> None:
         while True:
             term = self._term
-            is_current = await self._shows_a_mark(connection)
+            try:
+                primary = await self._primary.connect()
+            except (psycopg.Error, TimeoutError):
+                await backoff.pause()  # It is not this one's fault; the feed tells of it.
+                continue
+            async with primary:
+                is_current = await self._shows_a_mark_of(primary, connection)
             if term != self._term:
                 continue
             if is_current:
@@ -132,7 +141,11 @@ class Replica:
                 self._leave(f"It lags by more than {seconds:g} s, or follows another database.")
                 await backoff.pause()
 
-    async def _shows_a_mark(self, connection: psycopg.AsyncConnection[Any]) -> bool:
+    async def _shows_a_mark_of(
+        self,
+        primary: psycopg.AsyncConnection[Any],
+        connection: psycopg.AsyncConnection[Any],
+    ) -> bool:
         """Write a mark to the primary, and return whether the replica shows it in time.
 
         Only a replica of this database does, and only on the primary's own timeline: one that was
@@ -141,17 +154,16 @@ class Replica:
         loop = asyncio.get_running_loop()
         marks: set[int] = set()
         pause = FIRST_PAUSE_SECONDS
-        async with await self._primary.connect() as primary:
-            await execute(primary, _MARK)
-            deadline = loop.time() + settings.LIVE_REPLICA_SECONDS
-            while True:
-                # Others write marks and leases, too, after which this one may never be seen.
-                marks.update(mark for (mark,) in await execute(primary, _MARKED))
-                _, shown = await self._look(connection)
-                if shown in marks or loop.time() > deadline:
-                    return shown in marks
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, MAX_PAUSE_SECONDS)
+        await execute(primary, _MARK)
+        deadline = loop.time() + settings.LIVE_REPLICA_SECONDS
+        while True:
+            # Others write marks and leases, too, after which this one may never be seen.
+            marks.update(mark for (mark,) in await execute(primary, _MARKED))
+            _, shown = await self._look(connection)
+            if shown in marks or loop.time() > deadline:
+                return shown in marks
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, MAX_PAUSE_SECONDS)
 
     async def _report(self, connection: psycopg.AsyncConnection[Any], term: int) -> None:
         """Keep `replayed` as current as somebody needs it, until it serves no more."""

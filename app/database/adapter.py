@@ -48,8 +48,16 @@ class Connection(psycopg.AsyncConnection[Any]):
 
     def hang_up(self) -> None:
         """End the connection without the server's help: what waits for it hears that at once."""
-        with suppress(OSError), socket.socket(fileno=os.dup(self.pgconn.socket)) as copy:
-            copy.shutdown(socket.SHUT_RDWR)
+        hang_up(self)
+
+
+def hang_up(connection: psycopg.AsyncConnection[Any]) -> None:
+    """End a connection without the server's help: what waits for it hears that at once."""
+    with (
+        suppress(OSError, psycopg.Error),  # It has ended already.
+        socket.socket(fileno=os.dup(connection.pgconn.socket)) as copy,
+    ):
+        copy.shutdown(socket.SHUT_RDWR)
 
 
 class Adapter(psycopg.Connection[Any]):

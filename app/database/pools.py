@@ -85,6 +85,11 @@ class LoopPool:
         for connection in self._lent:
             connection.adapter.drop(lambda: None)
 
+    def hang_up(self) -> None:
+        """End all that are lent."""
+        for connection in self._lent:
+            connection.hang_up()
+
     async def _configure(self, connection: Connection) -> None:
         connection.adapter = Adapter(connection, self._cursor_factory)
         await run_in_greenlet(self._template._configure_connection, connection.adapter)
@@ -291,6 +296,13 @@ def _begun(generator: AsyncGenerator[None, None]) -> AsyncGenerator[None, None]:
     with suppress(StopIteration):
         generator.asend(None).send(None)
     return generator
+
+
+def hang_up(alias: str) -> None:
+    """End the connections to a database that does not answer: what waits for it hears that."""
+    for pool in pools():
+        if pool.alias == alias:
+            pool.hang_up()
 
 
 def pool_statistics() -> list[Statistics]:

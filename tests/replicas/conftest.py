@@ -9,6 +9,7 @@ from asgiref.sync import SyncToAsync, sync_to_async
 from django.contrib.auth.models import User
 from django.db import DEFAULT_DB_ALIAS, OperationalError, connections
 from django.test.utils import override_settings
+from pytest_django import Settings
 from pytest_django.plugin import DjangoDbBlocker
 
 import settings as project
@@ -50,18 +51,20 @@ def owner(transactional_db: None) -> User:
 
 @pytest.fixture
 def replica(
-    postgresql: PostgreSQL, owner: User, django_db_blocker: DjangoDbBlocker
+    postgresql: PostgreSQL, owner: User, settings: Settings, django_db_blocker: DjangoDbBlocker
 ) -> Iterator[Standby]:
-    """A replica in the settings."""
+    """A replica in the settings, which are patient with it."""
+    settings.LIVE_REPLICA_SECONDS = PATIENCE_SECONDS
     with standby(postgresql) as found, aliases(found), django_db_blocker.unblock():
         yield found
 
 
 class Follower:
-    """A source: what it has read last, and from which servers."""
+    """A source: what it has read first and last, and from which servers."""
 
     def __init__(self, feed: Feed, owner: User) -> None:
         self.names: list[str] = []
+        self.first_names: list[str] | None = None
         self.servers: list[str | None] = []
         self._feed = feed
         self._owner = owner
@@ -84,6 +87,7 @@ class Follower:
             found = [item async for item in items]
             assert {item._state.db for item in found} <= {SERVER.get() or DEFAULT_DB_ALIAS}
             self.names = [item.name for item in found]
+            self.first_names = self.names if self.first_names is None else self.first_names
             self.servers.append(SERVER.get())
 
     async def sees(self, *names: str) -> None:

@@ -8,12 +8,17 @@ import psycopg
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
+from django.db import OperationalError, connections
 from gql import Client, gql
 from gql.transport.websockets import WebsocketsTransport
 from pytest_django import Settings
 from pytest_django.plugin import DjangoDbBlocker
 
+from app.changes import listener
 from app.changes.feed import Feed, backend_for
+from app.changes.routing import SERVER
+from app.database.calls import call
+from app.database.lifespan import opened
 from tests.clients import PATIENCE_SECONDS
 from tests.conftest import TEST_DATABASE, launcher
 from tests.items.models import Item
@@ -95,6 +100,37 @@ async def test_replica_of_another_history_is_not_trusted_however_far_it_is(
         assert ahead.execute(position)[0][0] > replicas_of(feed).position + 900_000
 
 
+def sleep(alias: str) -> None:
+    """Make a query that takes long."""
+    with connections[alias].cursor() as cursor:
+        cursor.execute("SELECT pg_sleep(60)")
+
+
+async def test_query_on_a_replica_that_is_frozen_fails_instead_of_waiting_for_ever(
+    replica: Standby, owner: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener, "ANSWER_SECONDS", 0.5)
+    async with opened(threads=2), Feed(backend_for("default")) as feed:
+        await trusted(feed)
+        watch = feed.watch(Item)
+        await anext(watch)
+        assert SERVER.get() == "replica1"
+        waiting = asyncio.create_task(call("replica1", sleep, "replica1"))
+        await until(lambda: bool(replica.execute(SLEEPERS)))
+        replica.freeze()
+        try:
+            await write(owner, "unseen there")
+            # Somebody else who is woken finds out that it does not answer.
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await anext(watch)
+                assert SERVER.get() is None
+                with pytest.raises(OperationalError):
+                    await waiting
+            assert await Item.objects.aexists()
+        finally:
+            replica.thaw()
+
+
 class CountingServer(Server):
     """It counts items, on a replica for longer than replay waits."""
 
@@ -113,9 +149,11 @@ async def test_query_that_replay_cancels_is_made_at_the_primary(
 ) -> None:
     await write(owner, "dead by the time of VACUUM")
     await write(owner, "alive")
-    settings = {"DATABASE_REPLICA_URLS": impatient.url(TEST_DATABASE), "OPEN_ACCESS": "true"}
     with launcher(database_url, server_folder) as start:
-        server = start(CountingServer, DEBUG="true", **settings)
+        server = start(
+            CountingServer, DEBUG="true", OPEN_ACCESS="true", LIVE_REPLICA_SECONDS="10",
+            DATABASE_REPLICA_URLS=impatient.url(TEST_DATABASE),
+        )  # fmt: skip
         await asyncio.to_thread(server.wait_for_log, "Replica replica1: sources read there.")
         transport = WebsocketsTransport(server.websocket, subprotocols=["graphql-transport-ws"])
         async with asyncio.timeout(PATIENCE_SECONDS), Client(transport=transport) as session:
@@ -138,8 +176,10 @@ async def test_python_client_follows_a_replica_that_lags(
         standby(postgresql, recovery_min_apply_delay="300ms") as late,
         launcher(database_url, server_folder) as start,
     ):
-        settings = {"DATABASE_REPLICA_URLS": late.url(TEST_DATABASE), "OPEN_ACCESS": "true"}
-        server = start(Server, DEBUG="true", **settings)
+        server = start(
+            Server, DEBUG="true", OPEN_ACCESS="true", LIVE_REPLICA_SECONDS="10",
+            DATABASE_REPLICA_URLS=late.url(TEST_DATABASE),
+        )  # fmt: skip
         await asyncio.to_thread(server.wait_for_log, "Replica replica1: sources read there.")
         transport = WebsocketsTransport(server.websocket, subprotocols=["graphql-transport-ws"])
         async with asyncio.timeout(PATIENCE_SECONDS), Client(transport=transport) as session:

@@ -79,7 +79,8 @@ async def test_first_read_shows_what_was_announced_before(replica: Standby, owne
             await sync_to_async(replica.resume)()
             for each in (first, late):
                 await each.sees("new")
-            assert late.servers == ["replica1"]
+            assert late.first_names == ["new"]
+            assert set(late.servers) == {"replica1"}
             task.cancel()
 
 
@@ -107,18 +108,17 @@ async def test_what_is_watched_from_the_middle_of_a_round_on_is_looked_at_again(
         await write(owner, "meanwhile")
         await until(lambda: replicas_of(feed).position > before)
         may_go_on.set()
-        await until(lambda: len(reads) == 1)
+        await until(lambda: bool(reads))
         await sync_to_async(replica.resume)()
         await other.sees("meanwhile")
-        await until(lambda: len(reads) == 2)
-        assert reads == [(False, "replica1"), (True, "replica1")]
+        await until(lambda: reads[-1] == (True, "replica1"))
+        assert reads[0] == (False, "replica1")
         task.cancel()
 
 
 async def test_what_is_not_flushed_is_flushed_for_the_replica(
-    replica: Standby, owner: User, database_url: str, settings: Settings
+    replica: Standby, owner: User, database_url: str
 ) -> None:
-    settings.LIVE_REPLICA_SECONDS = PATIENCE_SECONDS
     async with (
         following(owner) as (_, [follower]),
         await psycopg.AsyncConnection.connect(database_url) as writer,
