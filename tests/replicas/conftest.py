@@ -8,7 +8,6 @@ import pytest
 from asgiref.sync import SyncToAsync, sync_to_async
 from django.contrib.auth.models import User
 from django.db import DEFAULT_DB_ALIAS, OperationalError, connections
-from django.test.utils import override_settings
 from pytest_django import Settings
 from pytest_django.plugin import DjangoDbBlocker
 
@@ -27,15 +26,16 @@ ROUTER = "app.ReplicaRouter"
 
 
 @contextmanager
-def aliases(*replicas: Standby) -> Iterator[list[str]]:
+def aliases(settings: Settings, *replicas: Standby) -> Iterator[None]:
     """The settings of a project whose replicas these are."""
     names = [f"replica{number}" for number, _ in enumerate(replicas, 1)]
     for name, each in zip(names, replicas, strict=True):
         config = project.database(each.url(TEST_DATABASE))
         connections.settings[name] = connections.configure_settings({"default": config})["default"]
     try:
-        with override_settings(LIVE_REPLICAS=names, DATABASE_ROUTERS=[ROUTER]):
-            yield names
+        settings.LIVE_REPLICAS = names
+        settings.DATABASE_ROUTERS = [ROUTER]
+        yield
     finally:
         SyncToAsync.single_thread_executor.submit(connections.close_all).result()
         for name in names:
@@ -55,7 +55,7 @@ def replica(
 ) -> Iterator[Standby]:
     """A replica in the settings, which are patient with it."""
     settings.LIVE_REPLICA_SECONDS = PATIENCE_SECONDS
-    with standby(postgresql) as found, aliases(found), django_db_blocker.unblock():
+    with standby(postgresql) as found, aliases(settings, found), django_db_blocker.unblock():
         yield found
 
 

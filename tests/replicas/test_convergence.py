@@ -31,7 +31,7 @@ def replicas(
     with (
         standby(postgresql) as first,
         standby(postgresql) as second,
-        aliases(first, second),
+        aliases(settings, first, second),
         django_db_blocker.unblock(),
     ):
         yield [first, second]

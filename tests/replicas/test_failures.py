@@ -76,7 +76,7 @@ def failover(
         standby(postgresql) as promoted,
         standby(postgresql) as ahead,
         standby(postgresql, promoted) as cascading,
-        aliases(ahead, cascading),
+        aliases(settings, ahead, cascading),
         django_db_blocker.unblock(),
     ):
         promoted.promote()
