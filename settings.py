@@ -147,13 +147,13 @@ DISABLE_SERVER_SIDE_CURSORS = env.bool("DISABLE_SERVER_SIDE_CURSORS", False)
 KEEP_COMPILED_SQL = env.bool("KEEP_COMPILED_SQL", True)
 
 
-def database(url: str) -> dict[str, Any]:
+def database(url: str, variable: str = "DATABASE_URL") -> dict[str, Any]:
     """The settings of the database at `url`: SQLite or PostgreSQL, each with what live needs."""
     try:
         config: dict[str, Any] = dict(dj_database_url.parse(url))
     except ValueError:
         raise ImproperlyConfigured(
-            "DATABASE_URL is no address of a database. Write sqlite:///PATH or "
+            f"{variable} is no address of a database. Write sqlite:///PATH or "
             "postgres://USER:PASSWORD@HOST:PORT/NAME, with special characters percent-encoded."
         ) from None
     options = config.setdefault("OPTIONS", {})
@@ -173,7 +173,7 @@ def database(url: str) -> dict[str, Any]:
         case _:
             came = urlsplit(url).scheme
             raise ImproperlyConfigured(
-                f"DATABASE_URL must begin with sqlite:// or postgres://, not {came}://."
+                f"{variable} must begin with sqlite:// or postgres://, not {came}://."
             )
     return config
 
@@ -183,7 +183,7 @@ DATABASES = {"default": database(DATABASE_URL)}
 _REPLICA_URLS: list[str] = env.list("DATABASE_REPLICA_URLS", [])
 LIVE_REPLICAS = [f"replica{number}" for number, _ in enumerate(_REPLICA_URLS, 1)]
 for _alias, _url in zip(LIVE_REPLICAS, _REPLICA_URLS, strict=True):
-    DATABASES[_alias] = database(_url) | {"TEST": {"MIRROR": "default"}}
+    DATABASES[_alias] = database(_url, "DATABASE_REPLICA_URLS") | {"TEST": {"MIRROR": "default"}}
 DATABASE_ROUTERS = ["app.ReplicaRouter"] if LIVE_REPLICAS else []
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 

@@ -118,6 +118,16 @@ def test_other_databases_are_refused(url: str, complaint: str) -> None:
     assert complaint in failed.stderr
 
 
+def test_replicas_are_databases_of_their_own(tmp_path: Path) -> None:
+    urls = "postgres://a@one/live,postgres://a@two/live"
+    shown = settings_with(tmp_path / "none", DATABASE_REPLICA_URLS=urls)
+    assert "'LIVE_REPLICAS': ['replica1', 'replica2']" in shown
+    assert "'DATABASE_ROUTERS': ['app.ReplicaRouter']" in shown
+    assert shown.count("'TEST': {'MIRROR': 'default'}") == 2
+    failed = start(SECRET_KEY="x", DATABASE_REPLICA_URLS="mysql://localhost/live")
+    assert "DATABASE_REPLICA_URLS must begin with" in failed.stderr
+
+
 @pytest.mark.parametrize(
     ("name", "value", "complaint"),
     [

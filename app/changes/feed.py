@@ -22,7 +22,7 @@ from .live_models import live_models
 from .postgresql import PostgreSQLBackend
 from .replica import Replica
 from .replicas import Replicas, replicas_of
-from .routing import PRIMARY_ONLY, SERVER, reading_primary
+from .routing import READING, begin_reading, reading_primary
 from .sqlite import SQLiteBackend
 
 logger = logging.getLogger(__name__)
@@ -125,10 +125,11 @@ class Watch:
     async def _begin_turn(self, replicas: Replicas) -> None:
         """Begin a turn whose queries go to a server that shows all that was announced by now."""
         # What is announced from here on may not be shown there, and so is for another round.
+        reading = READING.get() or begin_reading()
         waiter, position = self._waiter, replicas.position
         waiter.is_due = False
         try:
-            replica = None if PRIMARY_ONLY.get() else await replicas.choose(self._number)
+            replica = None if reading.avoids_replicas else await replicas.choose(self._number)
             await waiter.begin_turn()
         except BaseException:
             waiter.is_due = True
@@ -138,7 +139,7 @@ class Watch:
         if replica is None or replica.shows(replicas.position):
             waiter.is_due = False
         waiter.replica = replica
-        SERVER.set(replica.alias if replica else None)
+        reading.replica = replica.alias if replica else None
 
     def __del__(self) -> None:
         self._waiter.end_turn()

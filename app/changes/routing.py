@@ -11,20 +11,45 @@ from django.db.models import Model
 
 from ..database.scope import innermost
 
-SERVER: Final[ContextVar[str | None]] = ContextVar("SERVER", default=None)
-"""The replica that knows of every change this source was woken for; None: there is none."""
-PRIMARY_ONLY: Final[ContextVar[bool]] = ContextVar("PRIMARY_ONLY", default=False)
-"""Whether a source has to do without replicas."""
+
+class Reading:
+    """Where a source reads; it and all tasks that it has started."""
+
+    __slots__ = ("avoids_replicas", "replica")
+
+    def __init__(self, *, avoids_replicas: bool = False) -> None:
+        self.replica: str | None = None
+        """The alias of a replica that shows all the source was woken for; None: the primary."""
+        self.avoids_replicas = avoids_replicas
+        """Whether a replica has failed it, and none is to be read until it has a result."""
+
+
+READING: Final[ContextVar[Reading | None]] = ContextVar("READING", default=None)
+"""None outside of sources."""
+
+
+def begin_reading() -> Reading:
+    """Begin a run of a source, which reads from the primary until it is told otherwise."""
+    last = READING.get()
+    reading = Reading(avoids_replicas=last is not None and last.avoids_replicas)
+    READING.set(reading)
+    return reading
+
+
+def replica_read() -> str | None:
+    """The replica from which the running source reads, if it does."""
+    reading = READING.get()
+    return reading.replica if reading else None
 
 
 @contextmanager
 def reading_primary() -> Iterator[None]:
     """Within the block, `ReplicaRouter` names no replica."""
-    token = SERVER.set(None)
+    token = READING.set(None)
     try:
         yield
     finally:
-        SERVER.reset(token)
+        READING.reset(token)
 
 
 class ReplicaRouter:
@@ -35,9 +60,9 @@ class ReplicaRouter:
 
     def db_for_read(self, model: type[Model], **hints: Any) -> str | None:
         """Return the replica of this round, if there is one, and no transaction under way."""
-        server = SERVER.get()
-        if server is not None and not _is_in_transaction():
-            return server
+        replica = replica_read()
+        if replica is not None and not _is_in_transaction():
+            return replica
         return self.db_for_write(model, **hints)
 
     def db_for_write(self, model: type[Model], **hints: Any) -> str | None:  # noqa: ARG002

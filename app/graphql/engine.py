@@ -14,7 +14,7 @@ from graphql import (
 )
 
 from ..changes.feed import SUBSCRIPTION, Feed
-from ..changes.routing import PRIMARY_ONLY, SERVER
+from ..changes.routing import READING, begin_reading
 from ..database.fairness import CONSUMER, Consumer
 from ..live import Failures, Live, SharedOperation, Subscriber
 from ..turns import IS_EXPENSIVE
@@ -39,8 +39,11 @@ from .unread import Unread
 
 def turns_to_primary(error: Exception) -> bool:
     """Whether a replica has failed its source, which then reads from the primary."""
-    PRIMARY_ONLY.set(is_of_replica(error))
-    return PRIMARY_ONLY.get()
+    reading = READING.get()
+    if reading is None or not is_of_replica(error):
+        return False
+    reading.avoids_replicas = True
+    return True
 
 
 FAILURES: Final = Failures(is_transient, describe, turns_to_primary)
@@ -149,7 +152,7 @@ class Engine:
         self, operation: Operation, viewer: Hashable, account: Account
     ) -> AsyncGenerator[str, None]:
         SUBSCRIPTION.set(f"Subscription {operation.field}")
-        SERVER.set(None)  # A run that failed may have left it.
+        reading = begin_reading()
         CONSUMER.set(account.consumer)
         IS_EXPENSIVE.set(operation.is_expensive)
         # graphql-core's `subscribe` would keep the latest event and its result until the next.
@@ -179,7 +182,7 @@ class Engine:
                 account.held_bytes += len(text) - held
                 held = len(text)
                 yield text
-                PRIMARY_ONLY.set(False)
+                reading.avoids_replicas = False
         finally:
             account.held_bytes -= held
             if isinstance(events, AsyncGenerator):

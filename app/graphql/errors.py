@@ -7,7 +7,7 @@ from django.conf import settings
 from django.db import DatabaseError, DataError, Error, InterfaceError, OperationalError
 from graphql import GraphQLError
 
-from ..changes.routing import SERVER
+from ..changes.routing import replica_read
 from ..exceptions import LiveError
 from .request import encode
 
@@ -153,7 +153,7 @@ def is_of_replica(error: Exception) -> bool:
 
     As when replay cancels a query, or when it lacks a column that `migrate` has just added.
     """
-    return SERVER.get() is not None and isinstance(cause_of(error), Error)
+    return replica_read() is not None and isinstance(cause_of(error), Error)
 
 
 def format_error(error: GraphQLError) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pytest_django.plugin import DjangoDbBlocker
 import settings as project
 from app.changes.feed import Feed, backend_for
 from app.changes.replicas import Replicas
-from app.changes.routing import SERVER
+from app.changes.routing import begin_reading, replica_read
 from app.database.lifespan import opened
 from tests.clients import PATIENCE_SECONDS
 from tests.conftest import TEST_DATABASE
@@ -78,17 +78,17 @@ class Follower:
         while True:
             with suppress(OperationalError):
                 await self._follow()
-            SERVER.set(None)
+            begin_reading()
             await asyncio.sleep(0.05)
 
     async def _follow(self) -> None:
         items = Item.objects.filter(owner=self._owner).order_by("pk")
         async for _ in self._feed.watch(items):
             found = [item async for item in items]
-            assert {item._state.db for item in found} <= {SERVER.get() or DEFAULT_DB_ALIAS}
+            assert {item._state.db for item in found} <= {replica_read() or DEFAULT_DB_ALIAS}
             self.names = [item.name for item in found]
             self.first_names = self.names if self.first_names is None else self.first_names
-            self.servers.append(SERVER.get())
+            self.servers.append(replica_read())
 
     async def sees(self, *names: str) -> None:
         """Wait until it has read these."""

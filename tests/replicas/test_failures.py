@@ -14,9 +14,10 @@ from gql.transport.websockets import WebsocketsTransport
 from pytest_django import Settings
 from pytest_django.plugin import DjangoDbBlocker
 
+from app import checks
 from app.changes import listener
 from app.changes.feed import Feed, backend_for
-from app.changes.routing import SERVER
+from app.changes.routing import replica_read
 from app.database.calls import call
 from app.database.lifespan import opened
 from tests.clients import PATIENCE_SECONDS
@@ -67,6 +68,14 @@ async def test_replica_that_becomes_a_primary_is_left_out(replica: Standby, owne
         assert follower.server() is None
 
 
+def test_check_tells_a_database_that_is_no_standby(replica: Standby) -> None:
+    assert checks.check_standbys(databases=["default", "replica1"]) == []
+    replica.promote()
+    [warning] = checks.check_standbys(databases=["default", "replica1"])
+    assert warning.id == "live.W006"
+    assert checks.check_standbys(databases=["default"]) == []
+
+
 @pytest.fixture
 def failover(
     postgresql: PostgreSQL, owner: User, settings: Settings, django_db_blocker: DjangoDbBlocker
@@ -114,7 +123,7 @@ async def test_query_on_a_replica_that_is_frozen_fails_instead_of_waiting_for_ev
         await trusted(feed)
         watch = feed.watch(Item)
         await anext(watch)
-        assert SERVER.get() == "replica1"
+        assert replica_read() == "replica1"
         waiting = asyncio.create_task(call("replica1", sleep, "replica1"))
         await until(lambda: bool(replica.execute(SLEEPERS)))
         replica.freeze()
@@ -123,7 +132,7 @@ async def test_query_on_a_replica_that_is_frozen_fails_instead_of_waiting_for_ev
             # Somebody else who is woken finds out that it does not answer.
             async with asyncio.timeout(PATIENCE_SECONDS):
                 await anext(watch)
-                assert SERVER.get() is None
+                assert replica_read() is None
                 with pytest.raises(OperationalError):
                     await waiting
             assert await Item.objects.aexists()

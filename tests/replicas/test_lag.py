@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 from pytest_django import Settings
 
 from app.changes.feed import Feed
-from app.changes.routing import SERVER
+from app.changes.routing import begin_reading, replica_read
 from app.changes.wal import POSITION
 from tests.clients import PATIENCE_SECONDS
 from tests.items.models import Item
@@ -98,7 +98,7 @@ async def test_what_is_watched_from_the_middle_of_a_round_on_is_looked_at_again(
             await may_go_on.wait()
             items = Item.objects.filter(owner=owner)
             watch.also(items)
-            reads.append((await items.aexists(), SERVER.get()))
+            reads.append((await items.aexists(), replica_read()))
 
     async with following(owner) as (feed, [other]), asyncio.TaskGroup() as group:
         task = group.create_task(follow(feed))
@@ -114,6 +114,17 @@ async def test_what_is_watched_from_the_middle_of_a_round_on_is_looked_at_again(
         await until(lambda: reads[-1] == (True, "replica1"))
         assert reads[0] == (False, "replica1")
         task.cancel()
+
+
+async def test_round_that_was_begun_in_a_task_counts_for_the_whole_source(
+    replica: Standby, owner: User
+) -> None:
+    """As `asyncio.wait_for` does it before Python 3.12, and whoever waits for two watches."""
+    async with following(owner) as (feed, _):
+        begin_reading()
+        watch = feed.watch(Item)
+        await asyncio.create_task(anext(watch))
+        assert replica_read() == Item.objects.all().db == "replica1"
 
 
 async def test_what_is_not_flushed_is_flushed_for_the_replica(

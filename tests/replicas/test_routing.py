@@ -11,7 +11,7 @@ from pytest_django import Settings
 
 from app import checks
 from app.changes.feed import Feed, backend_for
-from app.changes.routing import SERVER, ReplicaRouter, reading_primary
+from app.changes.routing import READING, ReplicaRouter, begin_reading, reading_primary
 from app.changes.sqlite import SQLiteBackend
 from app.database.transaction import atomic
 from tests.items.models import Item, Part
@@ -22,13 +22,13 @@ ALIAS = "replica1"
 @pytest.fixture(autouse=True)
 def _settings(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A replica's alias; nothing connects to it."""
-    token = SERVER.set(None)
+    token = READING.set(None)
     config = dict(connections.settings["default"]) | {"ENGINE": "django.db.backends.postgresql"}
     monkeypatch.setitem(connections.settings, ALIAS, config)
     settings.LIVE_REPLICAS = [ALIAS]
     settings.DATABASE_ROUTERS = ["app.ReplicaRouter"]
     yield
-    SERVER.reset(token)
+    READING.reset(token)
     connections[ALIAS].close()
     del connections[ALIAS]
 
@@ -44,7 +44,7 @@ pytestmark = pytest.mark.once
 
 def test_only_sources_read_from_a_replica() -> None:
     assert router.db_for_read(Item) == "default"
-    SERVER.set(ALIAS)
+    begin_reading().replica = ALIAS
     assert router.db_for_read(Item) == Item.objects.all().db == ALIAS
     assert router.db_for_write(Item) == "default"
     with reading_primary():
@@ -74,12 +74,12 @@ def test_models_that_live_elsewhere_stay_there(settings: Settings) -> None:
             return "another" if model is Part else None
 
     settings.DATABASE_ROUTERS = [Elsewhere(), "app.ReplicaRouter"]
-    SERVER.set(ALIAS)
+    begin_reading().replica = ALIAS
     assert (router.db_for_read(Part), router.db_for_read(Item)) == ("another", ALIAS)
 
 
 async def test_a_source_in_a_transaction_reads_what_it_has_written(transactional_db: None) -> None:
-    SERVER.set(ALIAS)
+    begin_reading().replica = ALIAS
     async with atomic():
         assert router.db_for_read(Item) == "default"
         async with asyncio.TaskGroup() as group:
@@ -89,7 +89,7 @@ async def test_a_source_in_a_transaction_reads_what_it_has_written(transactional
 
 def test_a_source_names_no_replica_itself() -> None:
     feed = Feed(SQLiteBackend("a file"))
-    SERVER.set(ALIAS)
+    begin_reading().replica = ALIAS
     feed.watch(Item.objects.all())
     with pytest.raises(ImproperlyConfigured, match="is read from the database 'replica1'"):
         feed.watch(Item.objects.using(ALIAS))
