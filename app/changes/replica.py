@@ -13,6 +13,7 @@ from django.conf import settings
 from ..background import Backoff
 from ..database.pools import hang_up
 from ..exceptions import LiveError
+from . import wal
 from .listener import HEARTBEAT_SECONDS, LOOK_SECONDS, execute
 from .postgresql import PostgreSQLBackend, connect, parameters_of
 from .triggers import LEASE
@@ -155,6 +156,7 @@ class Replica:
         marks: set[int] = set()
         pause = FIRST_PAUSE_SECONDS
         await execute(primary, _MARK)
+        await execute(primary, wal.flush(primary.info.server_version))
         deadline = loop.time() + settings.LIVE_REPLICA_SECONDS
         while True:
             # Others write marks and leases, too, after which this one may never be seen.

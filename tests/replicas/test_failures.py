@@ -98,7 +98,7 @@ def failover(
 async def test_replica_of_another_history_is_not_trusted_however_far_it_is(
     failover: tuple[Standby, Standby], settings: Settings
 ) -> None:
-    settings.LIVE_REPLICA_SECONDS = 0.5
+    settings.LIVE_REPLICA_SECONDS = 1.0
     ahead, _ = failover
     async with Feed(backend_for("default")) as feed:
         first, second = replicas_of(feed).all

@@ -52,6 +52,7 @@ async def test_replica_that_lags_for_long_is_left_out_until_it_has_caught_up(
             await write(owner, f"{number}")
             await follower.sees(*(f"{each}" for each in range(number + 1)))
             assert follower.server() is None
+        settings.LIVE_REPLICA_SECONDS = PATIENCE_SECONDS
         await sync_to_async(replica.resume)()
         await trusted(feed)
         await write(owner, "last")
