@@ -49,12 +49,31 @@ def owner(transactional_db: None) -> User:
     return User.objects.create_user("ada")
 
 
+@pytest.fixture(scope="session")
+def lasting_standby(postgresql: PostgreSQL, django_db_setup: None) -> Iterator[Standby]:
+    """A standby for many tests."""
+    with standby(postgresql) as found:
+        yield found
+
+
 @pytest.fixture
 def replica(
+    lasting_standby: Standby, owner: User, settings: Settings, django_db_blocker: DjangoDbBlocker
+) -> Iterator[Standby]:
+    """A replica in the settings, which are patient with it, that still is one in the end."""
+    settings.LIVE_REPLICA_SECONDS = PATIENCE_SECONDS
+    with aliases(settings, lasting_standby), django_db_blocker.unblock():
+        yield lasting_standby
+    lasting_standby.set(recovery_min_apply_delay="0")
+    lasting_standby.reload()
+    lasting_standby.resume()
+
+
+@pytest.fixture
+def own_replica(
     postgresql: PostgreSQL, owner: User, settings: Settings, django_db_blocker: DjangoDbBlocker
 ) -> Iterator[Standby]:
-    """A replica in the settings, which are patient with it."""
-    settings.LIVE_REPLICA_SECONDS = PATIENCE_SECONDS
+    """A replica in the settings that nobody else needs."""
     with standby(postgresql) as found, aliases(settings, found), django_db_blocker.unblock():
         yield found
 
