@@ -28,7 +28,9 @@ MAX_PAUSE_SECONDS = 0.1
 # A commit's replay makes it visible to new snapshots, and what `pg_last_wal_replay_lsn` returns
 # moves after that (`ApplyWalRecord` in PostgreSQL's xlogrecovery.c).
 _LOOK = f"""
-    SELECT pg_is_in_recovery(), (pg_last_wal_replay_lsn() - '0/0')::bigint, last_value FROM {LEASE}
+    SELECT pg_is_in_recovery(), pg_postmaster_start_time()::text,
+        (pg_last_wal_replay_lsn() - '0/0')::bigint, last_value
+    FROM {LEASE}
 """  # noqa: S608 - a constant
 # Any value that was not there before will do. A lease that is in force stays so.
 _MARK = f"""
@@ -39,7 +41,7 @@ _MARKED = f"SELECT last_value FROM {LEASE}"  # noqa: S608
 
 
 class NoStandbyError(LiveError):
-    """The database is no replica, or none any more."""
+    """The database is no replica, or not the one that it was."""
 
 
 class Arrival:
@@ -72,13 +74,14 @@ class Replica:
         """Whether sources may read there."""
         self.replayed = -1
         """Up to which position in the primary's WAL it shows all commits, at least."""
+        self.is_told = False
+        """Whether the log has said that it does not serve."""
         self._primary = primary
         self._on_loss = on_loss
         self._waiting: deque[Arrival] = deque()
         self._asked = asyncio.Event()
         self._term = 0
-        self.is_told = False
-        """Whether the log has said that it does not serve."""
+        self._started_at: str | None = None
 
     def begin_term(self) -> None:
         """Trust it no more until it was seen to follow the database that the feed now follows."""
@@ -110,6 +113,7 @@ class Replica:
             self._asked.clear()
         while True:
             try:
+                self._started_at = None
                 async with await connect(parameters_of(self.alias)) as connection:
                     await self._follow(connection, backoff)
             except Exception as error:
@@ -183,9 +187,15 @@ class Replica:
 
     async def _look(self, connection: psycopg.AsyncConnection[Any]) -> tuple[int, int]:
         """Return what it has replayed, and the mark that it shows."""
-        ((is_standby, replayed, mark),) = await execute(connection, _LOOK)
+        ((is_standby, started_at, replayed, mark),) = await execute(connection, _LOOK)
         if not is_standby or replayed is None:
             raise NoStandbyError("It is no standby.")
+        if self._started_at not in (None, started_at):
+            # A pooler keeps the connection, and what it now leads to may show less.
+            raise NoStandbyError(
+                "Another server answers at its address, or the same was restarted."
+            )
+        self._started_at = started_at
         return int(replayed), int(mark)
 
     async def _wait_until_asked(self, connection: psycopg.AsyncConnection[Any]) -> None:

@@ -2,18 +2,24 @@
 
 import asyncio
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
+from django.db import connections
 from pytest_django import Settings
 
+import settings as project
 from app.changes.feed import Feed
 from app.changes.routing import begin_reading, replica_read
 from app.changes.wal import POSITION
 from tests.clients import PATIENCE_SECONDS
+from tests.conftest import TEST_DATABASE
 from tests.items.models import Item
+from tests.pgbouncer import pooler
 from tests.replicas.conftest import Follower, following, replicas_of, trusted, until, write
 from tests.replication import Standby
 
@@ -28,6 +34,36 @@ async def test_sources_read_from_the_replica(replica: Standby, owner: User) -> N
         await write(owner, "first")
         await follower.sees("first")
         assert set(follower.servers) == {"replica1"}
+
+
+@pytest.fixture
+def pooled_replica(pgbouncer: str, replica: Standby, tmp_path: Path) -> Iterator[dict[str, object]]:
+    """A replica behind PgBouncer in transaction mode."""
+    with pooler(pgbouncer, tmp_path, replica.url(TEST_DATABASE), pool_mode="transaction") as url:
+        connections.settings["replica1"].update(
+            connections.configure_settings({"default": project.database(url)})["default"]
+        )
+        yield connections.settings["replica1"]
+
+
+async def test_pooler_may_stand_before_a_replica(
+    pooled_replica: dict[str, object],
+    replica: Standby,
+    owner: User,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert pooled_replica["HOST"] == "127.0.0.1"
+    async with following(owner) as (feed, [follower]):
+        await write(owner, "first")
+        await follower.sees("first")
+        assert set(follower.servers) == {"replica1"}
+        # The pooler's connections outlive the server's, and so does what is known of it.
+        replica.kill()
+        replica.start()
+        await write(owner, "second")
+        await follower.sees("first", "second")
+        await until(lambda: "Another server answers" in caplog.text)
+        await trusted(feed)
 
 
 async def test_replica_that_lags_delays_its_sources_and_nothing_is_lost(
