@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
@@ -14,6 +13,7 @@ from ..background import Backoff
 from ..database.pools import hang_up
 from ..exceptions import LiveError
 from . import wal
+from .arrivals import Arrivals
 from .listener import HEARTBEAT_SECONDS, LOOK_SECONDS, execute
 from .postgresql import PostgreSQLBackend, connect, parameters_of
 from .triggers import LEASE
@@ -44,20 +44,6 @@ class NoStandbyError(LiveError):
     """The database is no replica, or not the one that it was."""
 
 
-class Arrival:
-    """A position that sources wait for."""
-
-    def __init__(self, position: int, timer: asyncio.TimerHandle) -> None:
-        self.position = position
-        self.is_over = asyncio.Event()
-        self._timer = timer
-
-    def end(self) -> None:
-        """Let those who wait see what has become of it."""
-        self._timer.cancel()
-        self.is_over.set()
-
-
 class Replica:
     """A read replica of the database that `primary` follows.
 
@@ -78,7 +64,7 @@ class Replica:
         """Whether the log has said that it does not serve."""
         self._primary = primary
         self._on_loss = on_loss
-        self._waiting: deque[Arrival] = deque()
+        self._arrivals = Arrivals(self._give_up)
         self._asked = asyncio.Event()
         self._term = 0
         self._started_at: str | None = None
@@ -87,7 +73,7 @@ class Replica:
         """Trust it no more until it was seen to follow the database that the feed now follows."""
         self._term += 1
         self.replayed = -1
-        self._release()
+        self._arrivals.release()
         self._asked.set()
 
     def shows(self, position: int) -> bool:
@@ -97,12 +83,8 @@ class Replica:
     async def reach(self, position: int) -> bool:
         """Wait until it shows all commits up to `position`. Return whether it does."""
         if self.serves and self.replayed < position:
-            if not self._waiting or self._waiting[-1].position < position:
-                loop = asyncio.get_running_loop()
-                timer = loop.call_later(settings.LIVE_REPLICA_SECONDS, self._give_up)
-                self._waiting.append(Arrival(position, timer))
             self._asked.set()
-            await self._waiting[-1].is_over.wait()
+            await self._arrivals.wait(position)
         return self.shows(position)
 
     async def follow(self) -> None:
@@ -177,8 +159,9 @@ class Replica:
         while self.serves and term == self._term:
             replayed, _ = await self._look(connection)
             if term == self._term:
-                self._note(replayed)
-            if self._waiting:
+                self.replayed = replayed
+                self._arrivals.reach(replayed)
+            if self._arrivals:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LOOK_SECONDS)
             else:
@@ -210,11 +193,6 @@ class Replica:
             loop.remove_reader(socket)
         self._asked.clear()
 
-    def _note(self, replayed: int) -> None:
-        self.replayed = replayed
-        while self._waiting and self._waiting[0].position <= replayed:
-            self._waiting.popleft().end()
-
     def _enter(self) -> None:
         if not self.serves:
             logger.info("Replica %s: sources read there.", self.alias)
@@ -224,11 +202,7 @@ class Replica:
         if not self.is_told:
             logger.warning("Replica %s: sources read from the primary instead. %s", self.alias, why)
         self.serves, self.is_told = False, True
-        self._release()
+        self._arrivals.release()
 
     def _give_up(self) -> None:
         self._leave(f"It lags by more than {settings.LIVE_REPLICA_SECONDS:g} s.")
-
-    def _release(self) -> None:
-        while self._waiting:
-            self._waiting.popleft().end()
