@@ -24,11 +24,10 @@ from ..exceptions import LiveError
 from . import wal
 from .change import Change
 from .hearing import Hearing
-from .triggers import CHANNEL, HAS_TIMES, LEASE, TABLE
+from .triggers import CHANNEL, HAS_TIMES, LEASE, LEASE_MS, TABLE
 
 LOOK_SECONDS = 0.02
 """Between two looks while changes come fast."""
-LEASE_MS = 1000
 LOOKS_UNTIL_LEASE = 3
 """So many looks that found something, each soon after the last, are worth a lease."""
 MAX_PAUSE_SECONDS = 1.0

@@ -29,6 +29,8 @@ CHANNEL = "live_changes"
 TABLE = "live_change"
 LEASE = "live_lease"
 
+LEASE_MS = 1000
+"""How long a lease lasts."""
 ABSENT_MS = 90_000
 """So long after the lease, writers take it that nobody listens, and write nothing down."""
 MAX_ROWS = 300
@@ -111,7 +113,7 @@ _TYPES = {
 # costs precision, not the write; that block writes nothing, so it takes no transaction's number.
 # A transaction that has changed a row has its number when the lease is read, so a listener can wait
 # for all those who may have kept silent; the clock is read later, so a lease that is taken for a
-# moment gone by silences nobody.
+# moment gone by silences nobody, as one that ends later than any can, since the clock went back.
 _BODY = """
 DECLARE
     lease_ms bigint := 0;
@@ -148,7 +150,7 @@ BEGIN
     END IF;
     INSERT INTO {schema}.{table} (relation, keys, size)
     VALUES ({relation}, keys, cardinality(keys));
-    IF now_ms > lease_ms IS NOT FALSE THEN
+    IF (now_ms > lease_ms OR lease_ms > now_ms + 2 * {lease_ms}) IS NOT FALSE THEN
         PERFORM pg_notify('{channel}', '');
     END IF;
     RETURN NULL;
@@ -248,6 +250,7 @@ def _source(cursor: CursorWrapper, schema: str, table: str, model: type[Model]) 
         lease=LEASE,
         channel=CHANNEL,
         absent_ms=ABSENT_MS,
+        lease_ms=LEASE_MS,
         max_rows=MAX_ROWS,
         key=f"ARRAY[{', '.join(texts)}]::text[]",
         relation=quote_literal(relation),

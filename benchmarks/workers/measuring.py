@@ -191,11 +191,11 @@ def loads(*, is_quick: bool) -> Iterator[Load]:
         return
     for workers in (1, 2, 4):
         yield Load("equal", workers, 4000, 20, 2)
-    for pace in (50, 200):
+    for pace in (50, 500):
         for workers in (1, 2, 4):
             yield Load("own", workers, 1000, pace * 4, pace)
     for workers in (1, 2):
         yield Load("all", workers, 1000, 1, 1)
     # What the model has to foretell from all that is above.
     yield Load("equal", 4, 20_000, 20, 2)
-    yield Load("own", 4, 4000, 400, 100)
+    yield Load("own", 4, 4000, 600, 150)

@@ -84,6 +84,10 @@ class Demand:
     """Of the database, for writes and the sources' queries: of these, replicas can do some."""
 
 
+class TooManyChangesError(ValueError):
+    """Each worker follows all changes of a database, and no number of them helps."""
+
+
 def fit(points: Sequence[Point]) -> Costs:
     """Return what best explains the points, but for those that the model has to foretell."""
     fitted = [each for each in points if is_fitted(each)]
@@ -91,10 +95,11 @@ def fit(points: Sequence[Point]) -> Costs:
     own = [each for each in fitted if each.kind == "own"]
     paces = sorted({each.changes_a_second for each in own})
     slow, fast = ([each for each in own if each.changes_a_second == pace] for pace in paces)
-    message, change = linear_regression(
-        [each.subscribers / each.workers for each in equal],
-        [each.change_ms / each.workers for each in equal],
-    )
+    shares = [each.subscribers / each.workers for each in equal]
+    times = [each.change_ms / each.workers for each in equal]
+    message, change = linear_regression(shares, times)
+    if change < 0:  # which is to say that it is too little to be seen beside messages
+        (message, _), change = linear_regression(shares, times, proportional=True), 0.0
     database_change, database_write = _by_workers(equal, "database_ms")
     worker_own, worker_looks, worker_follow = _following(slow, fast, "change_ms")
     database_own, database_looks, database_follow = _following(slow, fast, "database_ms")
@@ -147,7 +152,7 @@ def demand(costs: Costs, population: Population) -> Demand:
     # Each worker follows all changes, so more of them have more to do together.
     room = LOAD - each / 1e3
     if room <= 0:
-        raise ValueError("To follow so many changes is more than a worker can do.")
+        raise TooManyChangesError("To follow so many changes is more than a worker can do.")
     workers = max(math.ceil(population.subscribers / SUBSCRIBERS_A_WORKER), math.ceil(alone / room))
     memory = (
         population.subscribers - population.own

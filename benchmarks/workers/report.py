@@ -10,7 +10,16 @@ from typing import Final
 from benchmarks.database import ROOT
 from benchmarks.wording import NONE, number, table
 from benchmarks.workers.measuring import Point
-from benchmarks.workers.model import KINDS, Costs, Population, demand, fit, foretold, is_fitted
+from benchmarks.workers.model import (
+    KINDS,
+    Costs,
+    Population,
+    TooManyChangesError,
+    demand,
+    fit,
+    foretold,
+    is_fitted,
+)
 
 FILE: Final = Path(__file__).with_name("results.json")
 PAGE: Final = ROOT / "docs" / "scale.md"
@@ -105,11 +114,18 @@ def model(points: Sequence[Point]) -> str:
 def _needs(costs: Costs) -> Iterator[list[str]]:
     usual = [Population(each) for each in POPULATIONS]
     for population in (*usual, Population(POPULATIONS[-1], own_changes_a_second=BUSY)):
-        needs = demand(costs, population)
-        yield [
+        who = [
             f"{population.subscribers:,}",
             f"{population.own:,}",
             number(population.changes_a_second),
+        ]
+        try:
+            needs = demand(costs, population)
+        except TooManyChangesError:
+            yield [*who, "more than a worker can follow", *[NONE] * 6]
+            continue
+        yield [
+            *who,
             str(needs.workers),
             str(needs.hosts),
             number(needs.worker_cores),

@@ -15,7 +15,7 @@ from django.core.management import call_command
 from app.changes import listener as listener_module
 from app.changes.change import Change
 from app.changes.listener import Listener, Look, Pace, Snapshot
-from app.changes.triggers import ABSENT_MS, CHANNEL, MAX_ROWS
+from app.changes.triggers import ABSENT_MS, CHANNEL, LEASE_MS, MAX_ROWS
 from tests.clients import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.only("postgresql")
@@ -236,6 +236,20 @@ async def test_nothing_is_written_down_while_nobody_listens(owner: int, database
             await insert(writer, owner)
             cursor = await writer.execute("SELECT count(*) FROM live_change")
             assert await cursor.fetchone() == (expected,)
+
+
+async def test_lease_from_before_the_clock_went_back_silences_nobody(
+    owner: int, database_url: str
+) -> None:
+    async with connected(database_url) as writer, connected(database_url) as sleeper:
+        await sleeper.execute(f"LISTEN {CHANNEL}")
+        now = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+        # The first is one that holds, the other an hour's.
+        for ahead, expected in ((LEASE_MS, 0), (3_600_000, 1)):
+            await writer.execute(f"SELECT setval('live_lease', {now} + {ahead})")
+            await insert(writer, owner)
+            told = [each async for each in sleeper.notifies(timeout=0.3, stop_after=1)]
+            assert len(told) == expected
 
 
 async def by_update(own: Connection, key: int, owner: int, other: int) -> set[Change]:
