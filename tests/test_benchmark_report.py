@@ -13,6 +13,7 @@ from benchmarks.queries import VIEWER_QUERIES
 from benchmarks.results import FILE, Record, Results, Situation
 from benchmarks.unread import ANSWERS, UNREAD
 from benchmarks.viewing import BACK, OWN, SHARED
+from benchmarks.workers import report as workers
 from benchmarks.wording import number, ratio, ratio_spread, spread
 
 pytestmark = pytest.mark.once
@@ -199,6 +200,14 @@ def test_orm_arm_that_loads_other_columns_is_refused() -> None:
         orm.require_columns("ours", [query], columns | {'"auth_user"."email"'})
     with pytest.raises(RuntimeError, match="has read no order"):
         orm.require_columns("ours", [b"BEGIN"], columns)
+
+
+def test_page_of_scale_is_written_from_what_was_measured() -> None:
+    document, points = workers.PAGE.read_text(), workers.read()
+    assert workers.measured(points) in document, "Run `python -m benchmarks.workers report`."
+    assert document == workers.filled(document, points)
+    assert all(each.lost == 0 for each in points)
+
 
 
 def test_comparison_in_the_readme_is_what_was_counted() -> None:

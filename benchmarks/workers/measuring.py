@@ -22,8 +22,10 @@ PATIENCE_SECONDS: Final = 60.0
 IDLE_SECONDS: Final = 6.0
 WARM_UP_CHANGES: Final = 20
 
-Kind = Literal["equal", "own", "all"]
-"""Whether all ask the same; or each for rows of their own, of which one changes; or all do."""
+Kind = Literal["equal", "own", "all", "elsewhere"]
+"""Whether all ask the same; or each for rows of their own, of which one changes, or all do, or only
+those of somebody who is not there."""
+ABSENT_USER: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,7 @@ class _Measurement:
         change = (self._cpu_seconds() - cpu) / load.changes
         used = _since(self._database.cpu_seconds(), database) / load.changes
         every = sorted(each for one in latencies for each in one)
-        expected = load.changes * (1 if load.kind == "own" else load.subscribers)
+        concerned = {"own": 1, "elsewhere": 0}.get(load.kind, load.subscribers)
         return Point(
             kind=load.kind,
             workers=load.workers,
@@ -133,10 +135,12 @@ class _Measurement:
             database_ms=(used - idle[1] * seconds / load.changes) * 1e3,
             idle_share=idle[0],
             memory_kb=memory / load.subscribers / 1024,
-            p50_ms=quantile(every, 0.5),
-            p99_ms=quantile(every, 0.99),
-            last_ms=median(max(one, default=PATIENCE_SECONDS * 1e3) for one in latencies),
-            lost=expected - len(every),
+            p50_ms=quantile(every, 0.5) if concerned else 0.0,
+            p99_ms=quantile(every, 0.99) if concerned else 0.0,
+            last_ms=median(
+                max(one, default=PATIENCE_SECONDS * 1e3 if concerned else 0.0) for one in latencies
+            ),
+            lost=load.changes * concerned - len(every),
         )
 
     def _change(self, number: int, pace: float) -> list[list[float]]:
@@ -154,6 +158,9 @@ class _Measurement:
                 expected = dict(zip(concerned, days, strict=True))
             case "all":
                 expected = self._writer.start_for_all()
+            case "elsewhere":
+                self._writer.start_for([ABSENT_USER] * number, pace)
+                expected = {}
         for each in self._crowds:
             each.expect(expected)
         changes = self._writer.changes()
@@ -188,12 +195,15 @@ def loads(*, is_quick: bool) -> Iterator[Load]:
         for workers in (1, 2):
             yield Load("equal", workers, 100, 5, 5)
             yield Load("own", workers, 50, 20, 20)
+            yield Load("elsewhere", workers, 50, 20, 20)
         return
     for workers in (1, 2, 4):
         yield Load("equal", workers, 4000, 20, 2)
     for pace in (50, 500):
         for workers in (1, 2, 4):
             yield Load("own", workers, 1000, pace * 4, pace)
+    for pace in (50, 1000):
+        yield Load("elsewhere", 2, 100, pace * 5, pace)
     for workers in (1, 2):
         yield Load("all", workers, 1000, 1, 1)
     # What the model has to foretell from all that is above.

@@ -3,9 +3,10 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import linear_regression, mean
+from statistics import mean
 from typing import Final
 
+from benchmarks.workers.least_squares import factors, sumprod
 from benchmarks.workers.measuring import Kind, Point
 
 CORES_A_HOST: Final = 8
@@ -13,33 +14,39 @@ CORES_A_HOST: Final = 8
 LOAD: Final = 0.5
 """Of a core that may be in use on average, so that bursts and restarts have room."""
 SUBSCRIBERS_A_WORKER: Final = 10_000
-FITTED: Final[dict[Kind, int]] = {"equal": 4000, "own": 1000, "all": 0}
-"""Up to so many subscribers, points are what the costs are taken from."""
 CONNECTIONS_A_WORKER: Final = 17
 """To the database at most: eight for GraphQL, as many for Django's views, and the feed's."""
+LOOKS: Final = 50
+"""So often in a second a worker looks, where changes come fast."""
+FITTED: Final[dict[Kind, int]] = {"equal": 4000, "own": 1000, "elsewhere": 100, "all": 0}
+"""Up to so many subscribers, points are what the costs are taken from."""
 
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """Processor time, in ms. The first word says whose: of the workers, or of the database."""
+    """Processor time in ms, of the workers or of the database."""
 
-    worker_message: float
-    worker_change: float
-    """Of each worker for a change that concerns all: to look, to query once, to execute once."""
-    database_change: float
-    """The same of the database, for each worker."""
-    database_write: float
-    """Of the database for the change itself."""
-    worker_own: float
-    """For a change that concerns one viewer, of the worker that has the viewer."""
-    database_own: float
-    """The same of the database, the change itself included."""
-    worker_looks: float
-    """Of each worker in a second in which changes come all the time: to look for them."""
-    database_looks: float
-    worker_follow: float
-    """Of each worker for each change in such a second, whomever it concerns."""
-    database_follow: float
+    shared_change: float
+    """For each worker, when what all see changes: to look, to query once, to execute once."""
+    shared_write: float
+    """For such a change itself, however many workers there are."""
+    message: float
+    look: float
+    """For each look of a worker, whatever it finds."""
+    follow: float
+    """For each worker and each change, whomever it concerns."""
+    busy_look: float
+    """For a look that finds something for one of the worker's own viewers."""
+    own_change: float
+    """For a change that concerns one viewer, where that one is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What everything costs whom."""
+
+    workers: Costs
+    database: Costs
     equal_kb: float
     """Memory of a subscriber who asks what others ask, too."""
     own_kb: float
@@ -88,113 +95,113 @@ class TooManyChangesError(ValueError):
     """Each worker follows all changes of a database, and no number of them helps."""
 
 
-def fit(points: Sequence[Point]) -> Costs:
-    """Return what best explains the points, but for those that the model has to foretell."""
-    fitted = [each for each in points if is_fitted(each)]
-    equal = [each for each in fitted if each.kind == "equal"]
-    own = [each for each in fitted if each.kind == "own"]
-    paces = sorted({each.changes_a_second for each in own})
-    slow, fast = ([each for each in own if each.changes_a_second == pace] for pace in paces)
-    shares = [each.subscribers / each.workers for each in equal]
-    times = [each.change_ms / each.workers for each in equal]
-    message, change = linear_regression(shares, times)
-    if change < 0:  # which is to say that it is too little to be seen beside messages
-        (message, _), change = linear_regression(shares, times, proportional=True), 0.0
-    database_change, database_write = _by_workers(equal, "database_ms")
-    worker_own, worker_looks, worker_follow = _following(slow, fast, "change_ms")
-    database_own, database_looks, database_follow = _following(slow, fast, "database_ms")
-    return Costs(
-        worker_message=message,
-        worker_change=change,
-        database_change=database_change,
-        database_write=database_write,
-        worker_own=worker_own,
-        database_own=database_own,
-        worker_looks=worker_looks,
-        database_looks=database_looks,
-        worker_follow=worker_follow,
-        database_follow=database_follow,
-        equal_kb=mean(each.memory_kb for each in equal),
-        own_kb=mean(each.memory_kb for each in (*slow, *fast)),
-    )
-
-
 def is_fitted(point: Point) -> bool:
     """Whether the costs are taken from it; the others show whether the model is right."""
     return point.subscribers <= FITTED[point.kind]
 
 
-def foretold(costs: Costs, point: Point) -> tuple[float, float] | None:
-    """The processor time of workers and database for one change, in ms; None if it is not said."""
-    workers, pace = point.workers, point.changes_a_second
-    match point.kind:
-        case "equal":
-            return (
-                workers * costs.worker_change + point.subscribers * costs.worker_message,
-                workers * costs.database_change + costs.database_write,
-            )
-        case "own":
-            return (
-                costs.worker_own + workers * (costs.worker_looks / pace + costs.worker_follow),
-                costs.database_own
-                + workers * (costs.database_looks / pace + costs.database_follow),
-            )
-        case _:
-            return None
+def is_foretold(point: Point) -> bool:
+    """Whether the model says something of such a point."""
+    return point.kind != "all"
 
 
-def demand(costs: Costs, population: Population) -> Demand:
-    """Return what the population needs."""
-    shared, pace = population.shared_changes_a_second, population.changes_a_second
-    messages = (population.subscribers - population.own) * shared
-    alone = (messages * costs.worker_message + pace * costs.worker_own) / 1e3
-    each = shared * costs.worker_change + costs.worker_looks + pace * costs.worker_follow
-    # Each worker follows all changes, so more of them have more to do together.
-    room = LOAD - each / 1e3
-    if room <= 0:
-        raise TooManyChangesError("To follow so many changes is more than a worker can do.")
-    workers = max(math.ceil(population.subscribers / SUBSCRIBERS_A_WORKER), math.ceil(alone / room))
-    memory = (
-        population.subscribers - population.own
-    ) * costs.equal_kb + population.own * costs.own_kb
+def fit(points: Sequence[Point]) -> Model:
+    """Return what best explains the points, but for those that the model has to foretell.
+
+    Raise ValueError if they are too few.
+    """
+    fitted = [each for each in points if is_fitted(each)]
+    return Model(
+        _fit(fitted, [each.change_ms for each in fitted]),
+        _fit(fitted, [each.database_ms for each in fitted], has_messages=False),
+        equal_kb=mean([each.memory_kb for each in fitted if each.kind == "equal"]),
+        own_kb=mean([each.memory_kb for each in fitted if each.kind == "own"]),
+    )
+
+
+def foretold(costs: Costs, point: Point) -> float:
+    """The processor time for one change of the point, in ms."""
+    return sumprod(_times(point), _values(costs))
+
+
+def demand(model: Model, population: Population) -> Demand:
+    """Return what the population needs. Raise TooManyChangesError."""
+    workers = max(1, math.ceil(population.subscribers / SUBSCRIBERS_A_WORKER))
+    while _cores(model.workers, population, workers) > workers * LOAD:
+        if _following(model.workers, population, 1) > LOAD:
+            raise TooManyChangesError("To follow so many changes is more than a worker can do.")
+        workers += 1
+    shared = population.subscribers - population.own
+    memory_kb = shared * model.equal_kb + population.own * model.own_kb
+    following = _following(model.database, population, workers)
     return Demand(
         workers=workers,
         hosts=math.ceil(workers / CORES_A_HOST),
-        worker_cores=alone + workers * each / 1e3,
-        memory_gb=memory / 2**20,
+        worker_cores=_cores(model.workers, population, workers),
+        memory_gb=memory_kb / 2**20,
         database_connections=workers * CONNECTIONS_A_WORKER,
-        feed_cores=workers * (costs.database_looks + pace * costs.database_follow) / 1e3,
-        query_cores=(
-            shared * (workers * costs.database_change + costs.database_write)
-            + pace * costs.database_own
-        )
-        / 1e3,
+        feed_cores=following,
+        query_cores=_cores(model.database, population, workers) - following,
     )
 
 
-def _by_workers(points: Sequence[Point], name: str) -> tuple[float, float]:
-    """What each worker adds to a change, and what there is without any."""
-    return linear_regression(
-        [each.workers for each in points], [getattr(each, name) for each in points]
-    )
+def _following(costs: Costs, population: Population, workers: int) -> float:
+    """The cores in which so many workers, or the database for them, only follow what changes."""
+    pace = population.changes_a_second
+    return workers * (min(LOOKS, pace) * costs.look + pace * costs.follow) / 1e3
 
 
-def _following(
-    slow: Sequence[Point], fast: Sequence[Point], name: str
-) -> tuple[float, float, float]:
-    """What a change costs where it is seen, and each worker in a second: to look, and to follow.
+def _cores(costs: Costs, population: Population, workers: int) -> float:
+    pace, shared = population.changes_a_second, population.shared_changes_a_second
+    messages = (population.subscribers - population.own) * shared
+    alone = shared * (workers * costs.shared_change + costs.shared_write) + messages * costs.message
+    own = workers * _busy_looks(pace / workers) * costs.busy_look + pace * costs.own_change
+    return (alone + own) / 1e3 + _following(costs, population, workers)
 
-    A look costs the same however much it finds, so at a greater pace there is less of it for each.
-    """
-    slope, alone = _by_workers(slow, name)
-    fast_slope, fast_alone = _by_workers(fast, name)
-    pace, fast_pace = slow[0].changes_a_second, fast[0].changes_a_second
-    looks = max(0.0, (slope - fast_slope) / (1 / pace - 1 / fast_pace))
-    return mean((alone, fast_alone)), looks, max(0.0, fast_slope - looks / fast_pace)
+
+def _busy_looks(pace: float) -> float:
+    """How many looks of a worker in a second find some of so many changes, which come by chance."""
+    return LOOKS * (1 - math.exp(-pace / LOOKS))
+
+
+def _times(point: Point) -> list[float]:
+    """How often each of the costs arises for one change of the point."""
+    workers, pace = point.workers, point.changes_a_second
+    if point.kind == "equal":
+        return [workers, 1, point.subscribers, 0, 0, 0, 0]
+    following = [workers * min(LOOKS, pace) / pace, workers]
+    if point.kind == "elsewhere":
+        return [0, 0, 0, *following, 0, 0]
+    return [0, 0, 0, *following, workers * _busy_looks(pace / workers) / pace, 1]
+
+
+def _values(costs: Costs) -> list[float]:
+    return [
+        costs.shared_change,
+        costs.shared_write,
+        costs.message,
+        costs.look,
+        costs.follow,
+        costs.busy_look,
+        costs.own_change,
+    ]
+
+
+def _fit(points: Sequence[Point], measured: Sequence[float], *, has_messages: bool = True) -> Costs:
+    if len(points) < len(Costs.__slots__):
+        raise ValueError("There are fewer points than costs.")
+    rows = [
+        [time / took for time in _times(point)]
+        for point, took in zip(points, measured, strict=True)
+    ]
+    # A write without any worker is the database's, and messages are the workers'.
+    columns = [0, 2, 3, 4, 5, 6] if has_messages else [0, 1, 3, 4, 5, 6]
+    return Costs(*factors(rows, columns))
 
 
 KINDS: Final[dict[Kind, str]] = {
-    "equal": "all ask the same",
+    "equal": "all, who ask the same",
     "own": "one viewer's row",
+    "elsewhere": "nobody's row",
     "all": "each viewer's row",
 }

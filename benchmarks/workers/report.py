@@ -12,13 +12,14 @@ from benchmarks.wording import NONE, number, table
 from benchmarks.workers.measuring import Point
 from benchmarks.workers.model import (
     KINDS,
-    Costs,
+    Model,
     Population,
     TooManyChangesError,
     demand,
     fit,
     foretold,
     is_fitted,
+    is_foretold,
 )
 
 FILE: Final = Path(__file__).with_name("results.json")
@@ -52,9 +53,9 @@ def filled(document: str, points: Sequence[Point]) -> str:
 def measured(points: Sequence[Point]) -> str:
     """Return the table of the points, with what the model says of each."""
     try:
-        costs = fit(points)
+        made: Model | None = fit(points)
     except ValueError:  # Too few points: a quick run.
-        costs = None
+        made = None
     head = [
         "a change concerns",
         "workers",
@@ -69,14 +70,15 @@ def measured(points: Sequence[Point]) -> str:
         "memory each, KB",
         "lost",
     ]
-    return table(head, (_row(costs, point) for point in points))
+    return table(head, (_row(made, point) for point in points))
 
 
-def _row(costs: Costs | None, point: Point) -> list[str]:
-    said = foretold(costs, point) if costs else None
-    texts = [number(each) for each in said] if said else [NONE, NONE]
-    if said and is_fitted(point):
-        texts = [f"({text})" for text in texts]
+def _row(made: Model | None, point: Point) -> list[str]:
+    texts = [NONE, NONE]
+    if made and is_foretold(point):
+        texts = [number(foretold(each, point)) for each in (made.workers, made.database)]
+        if is_fitted(point):
+            texts = [f"({text})" for text in texts]
     return [
         KINDS[point.kind],
         str(point.workers),
@@ -95,7 +97,7 @@ def _row(costs: Costs | None, point: Point) -> list[str]:
 
 def model(points: Sequence[Point]) -> str:
     """Return the table of what populations need."""
-    costs = fit(points)
+    made = fit(points)
     head = [
         "subscribers",
         "with own rows",
@@ -108,10 +110,10 @@ def model(points: Sequence[Point]) -> str:
         "PostgreSQL: cores for the feed",
         "cores for writes and queries",
     ]
-    return table(head, _needs(costs))
+    return table(head, _needs(made))
 
 
-def _needs(costs: Costs) -> Iterator[list[str]]:
+def _needs(made: Model) -> Iterator[list[str]]:
     usual = [Population(each) for each in POPULATIONS]
     for population in (*usual, Population(POPULATIONS[-1], own_changes_a_second=BUSY)):
         who = [
@@ -120,7 +122,7 @@ def _needs(costs: Costs) -> Iterator[list[str]]:
             number(population.changes_a_second),
         ]
         try:
-            needs = demand(costs, population)
+            needs = demand(made, population)
         except TooManyChangesError:
             yield [*who, "more than a worker can follow", *[NONE] * 6]
             continue
