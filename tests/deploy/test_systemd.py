@@ -21,7 +21,7 @@ pytestmark = pytest.mark.once
 DEPLOY = ROOT / "deploy"
 UNITS = ("live@.service", "live.target", "live-migrate.service")
 CURRENT, NEXT = "/opt/live/current", "/opt/live/next"
-MOST_EXPOSURE = 2.0
+MOST_EXPOSURE = 1.2
 """Of 10, by systemd's own judgement."""
 GRACE = "--timeout-graceful-shutdown"
 READY_SECONDS = 20
