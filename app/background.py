@@ -1,9 +1,12 @@
 """Tasks that run as long as the server does, and their pauses after a failure."""
 
 import asyncio
+import logging
 import random
 from collections.abc import Coroutine
 from typing import Any
+
+logger = logging.getLogger(__name__)
 
 MAX_PAUSE_SECONDS = 5.0
 
@@ -13,6 +16,7 @@ class BackgroundTask:
 
     def __init__(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
         self._task = asyncio.create_task(coroutine, name=name)
+        self._task.add_done_callback(_tell_of_failure)
 
     async def stop(self) -> None:
         """Cancel the task and wait for its end. Raise what it has raised."""
@@ -20,6 +24,12 @@ class BackgroundTask:
         await asyncio.wait((self._task,))
         if not self._task.cancelled():
             self._task.result()
+
+
+def _tell_of_failure(task: asyncio.Task[None]) -> None:
+    # Whoever stops it hears of it, but that may be much later.
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.critical("The task %r has failed: %r", task.get_name(), error)
 
 
 class Backoff:

@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from importlib import import_module
 from importlib.util import find_spec
 from inspect import unwrap
+from math import inf
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -61,7 +62,7 @@ def check_values(**_: Any) -> Messages:
     found: Messages = []
     for name in LIMITS:
         value = getattr(settings, name)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < inf:
             message = f"{name} must be a number greater than 0, but is {value!r}."
             found.append(checks.Error(message, id="live.E002"))
     origins: Any = settings.GRAPHQL_ALLOWED_ORIGINS

@@ -16,6 +16,13 @@ OPERATION: ContextVar[str] = ContextVar("OPERATION", default="")
 _numbers = count(1)
 
 
+def printable(text: str) -> str:
+    """The text without what a terminal would obey, or take for another line."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def enter_connection() -> None:
     """What this task does from now on is done for a new connection."""
     CONNECTION.set(f"{os.getpid()}-{next(_numbers)}")

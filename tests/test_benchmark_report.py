@@ -13,8 +13,8 @@ from benchmarks.queries import VIEWER_QUERIES
 from benchmarks.results import FILE, Record, Results, Situation
 from benchmarks.unread import ANSWERS, UNREAD
 from benchmarks.viewing import BACK, OWN, SHARED
-from benchmarks.workers import report as workers
 from benchmarks.wording import number, ratio, ratio_spread, spread
+from benchmarks.workers import report as workers
 
 pytestmark = pytest.mark.once
 
@@ -207,7 +207,6 @@ def test_page_of_scale_is_written_from_what_was_measured() -> None:
     assert workers.measured(points) in document, "Run `python -m benchmarks.workers report`."
     assert document == workers.filled(document, points)
     assert all(each.lost == 0 for each in points)
-
 
 
 def test_comparison_in_the_readme_is_what_was_counted() -> None:

@@ -121,6 +121,8 @@ class Watch:
         return self
 
     async def __anext__(self) -> None:
+        if self._activity is not None:
+            self._activity.close()  # Nothing has come of the last round.
         self._waiter.end_turn()
         await self._waiter.wait()
         if self._feed.replicas is None:
@@ -287,7 +289,8 @@ class Feed:
 
     def _forget(self, replica: Replica) -> None:
         """Let those look again who have looked there."""
-        for waiter in self.waiters:
+        # A copy: a watch that is collected meanwhile leaves the set.
+        for waiter in list(self.waiters):
             if waiter.replica is replica:
                 waiter.replica = None
                 waiter.wake(monotonic())
@@ -301,7 +304,7 @@ class Feed:
 
     def announce(self, changes: list[Change] | None) -> None:
         """Wake whom the changes concern; all, if None."""
-        woken = self.waiters if changes is None else self._concerned(changes)
+        woken = set(self.waiters) if changes is None else self._concerned(changes)
         now, tables = monotonic(), frozenset(change.table for change in changes or ())
         for waiter in woken:
             waiter.wake(now, tables)

@@ -17,6 +17,7 @@ logger = logging.getLogger(__name__)
 
 CHECK_SECONDS = 1.0
 """Between two looks at a client of whom something is awaited."""
+MAX_QUIET_SECONDS = 3600.0
 TICK_SECONDS = 0.2
 """Clients are checked in small parts: all at once would keep the event loop from the others."""
 RESTART: Final = Close(1012, "Service restart")
@@ -179,7 +180,9 @@ class Clients:
             self._look_in(client, max(seconds, CHECK_SECONDS))
 
     def _look_in(self, client: Client, seconds: float) -> None:
-        tick = self._tick + max(1, int(seconds / TICK_SECONDS))
+        # A setting may be infinite, or no number.
+        wait = min(MAX_QUIET_SECONDS, seconds)
+        tick = self._tick + max(1, int(wait / TICK_SECONDS))
         self._ticks[client] = tick
         self._due.setdefault(tick, set()).add(client)
 

@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import socket
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Final, Self, cast
 
@@ -44,8 +44,10 @@ class Listening:
         if server is not None:
             while not server.started:  # noqa: ASYNC110 - it has no event for that
                 await asyncio.sleep(LOOK_SECONDS)
-            gates = [Gate(server, each) for each in server.servers]
-            server.servers = cast("list[asyncio.base_events.Server]", gates)
+            # Others would wait for who never sends a request.
+            if issubclass(server.config.http_protocol_class, LimitedHTTP):
+                gates = [Gate(server, each) for each in server.servers]
+                server.servers = cast("list[asyncio.base_events.Server]", gates)
         self.has_begun.set()
 
 
@@ -66,10 +68,12 @@ class Gate:
         open_connections(self._uvicorn.config).is_stopping = True
         with ExitStack() as stack:
             # Who waits is reset with the last descriptor of a socket, which is ours by then.
-            own = [
-                stack.enter_context(socket.socket(fileno=os.dup(each.fileno())))
-                for each in self._server.sockets
-            ]
+            own: list[socket.socket] = []
+            with suppress(OSError):  # There are no files left.
+                own.extend(
+                    stack.enter_context(socket.socket(fileno=os.dup(each.fileno())))
+                    for each in self._server.sockets
+                )
             self._server.close()
             for each in own:
                 each.setblocking(False)

@@ -10,7 +10,7 @@ from django.db import InterfaceError, OperationalError
 
 from .. import tracing
 from ..exceptions import first_line
-from ..log_context import CONNECTION, OPERATION
+from ..log_context import CONNECTION, OPERATION, printable
 
 # What uvicorn says of each handshake that was answered with a status and a reason, wrongly:
 # https://github.com/Kludex/uvicorn/pull/3138
@@ -99,7 +99,7 @@ class LineFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - its name there
         """Return the line."""
-        return super().formatMessage(record).replace("\r", "\\r").replace("\n", "\\n")
+        return printable(super().formatMessage(record))
 
 
 def configure(config: dict[str, Any]) -> None:

@@ -59,7 +59,8 @@ def measure(these: Measured) -> Iterator[Measurement]:
         "execution_seconds": these.engine.seconds,
     }
     for name, by_label in counted.items():
-        for label, number in by_label.items():
+        # A copy: whoever takes the numbers one by one lets others count meanwhile.
+        for label, number in list(by_label.items()):
             yield Measurement(METRICS[name], number, (str(label),))
     for pool in statistics():
         values = asdict(pool)

@@ -1,6 +1,7 @@
 """What a server does, all its workers together, in the format that Prometheus reads."""
 
 import asyncio
+import os
 from time import monotonic
 from typing import Final, Self
 
@@ -49,7 +50,9 @@ class Metrics:
     async def __aenter__(self) -> Self:
         """Start. Raise ImproperlyConfigured if the files cannot be written."""
         if self._is_on:
-            self._files = WorkerFiles(getattr(settings, FOLDER_VARIABLE, ""))
+            # Where prometheus_client itself looks, if the project's settings do not say.
+            named = getattr(settings, FOLDER_VARIABLE, "") or os.environ.get(FOLDER_VARIABLE, "")
+            self._files = WorkerFiles(named)
             self._feed.backend.hearing.is_measured = True
             self._tasks = (
                 BackgroundTask(self._sample_always(self._files), name="metrics"),
@@ -59,11 +62,13 @@ class Metrics:
 
     async def __aexit__(self, *_: object) -> None:
         if self._files is not None:
-            for task in self._tasks:
-                await task.stop()
-            self._sample(self._files)  # so that nothing counted is lost
-            self._files.close()
-            self._files = None
+            files, self._files = self._files, None
+            try:
+                for task in self._tasks:
+                    await task.stop()
+                self._sample(files)  # so that nothing counted is lost
+            finally:
+                files.close()
 
     async def _respond(self, _: Request) -> Response:
         if self._files is None:

@@ -51,8 +51,9 @@ class ServiceManager:
             await asyncio.sleep(self._watchdog_seconds / 3)
 
     def _tell(self, words: str) -> None:
-        # An @ stands for the zero byte of an abstract name.
-        address = self._address.replace("@", "\0", 1)
+        # An @ in front stands for the zero byte of an abstract name.
+        is_abstract = self._address.startswith("@")
+        address = f"\0{self._address[1:]}" if is_abstract else self._address
         with (
             socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as messenger,
             suppress(OSError),  # Who does not listen now is told again.

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from ..log_context import printable
+
 PATIENCE_SECONDS: Final = 5.0
 HEADER: Final = (
     "operation", "sources", "subscribers", "executions", "mean ms", "total s", "messages",
@@ -158,6 +160,7 @@ class Report:
                 name += f" ({source['field']})"
             if self._is_detailed:
                 name += f" of {source['viewer']}"
+            name = printable(name)
             woken_by = "; ".join(dict.fromkeys(map(self._cause, source["woken_by"]))) or "nothing"
             lines.setdefault((name, woken_by), Line(name, woken_by)).add(source)
         return lines.values()
@@ -169,4 +172,4 @@ class Report:
         if not self._is_detailed:
             return f"{table} by {', '.join(conditions)}"
         described = [f"{column} = {', '.join(values)}" for column, values in conditions.items()]
-        return f"{table} where {' and '.join(described)}"
+        return printable(f"{table} where {' and '.join(described)}")

@@ -34,11 +34,12 @@ class WorkerFiles:
         Raise ImproperlyConfigured if it cannot be written or belongs to somebody else.
         """
         self.folder = Path(folder) if folder else default_folder()
-        self._is_removable = not folder
+        # A server before this one, in the same process, has named it in the environment.
+        self._is_removable = self.folder == default_folder()
         self._metrics: dict[str, Any] = {}
         self._counted: dict[tuple[str, tuple[str, ...]], float] = {}
         self._added: dict[tuple[str, tuple[str, ...]], tuple[list[int], float]] = {}
-        self._lock = _open(self.folder)
+        self._lock = open_folder(self.folder, follows_links=not self._is_removable)
         self._library = _library(self.folder)
 
     def write(self, each: Measurement) -> None:
@@ -109,14 +110,19 @@ def supervisor_pid() -> int:
     return os.getpid() if supervisor is None or supervisor.pid is None else supervisor.pid
 
 
-def _open(folder: Path) -> int:
-    """Create the folder, and hold it by a shared lock: return its file descriptor."""
+def open_folder(folder: Path, *, follows_links: bool) -> int:
+    """Create the folder, and hold it by a shared lock: return its file descriptor.
+
+    Links are not followed among temporary files, where anybody may have put them.
+    """
+    flags = os.O_RDONLY | os.O_DIRECTORY | (0 if follows_links else os.O_NOFOLLOW)
     try:
         while True:
             with suppress(FileExistsError):
                 folder.mkdir(mode=0o700, parents=True)
             with suppress(FileNotFoundError):  # the last worker of before has just removed it
-                lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+                lock = os.open(folder, flags)
+                _forget_the_dead(folder, lock)
                 fcntl.flock(lock, fcntl.LOCK_SH)
                 if folder.exists() and os.path.samestat(os.fstat(lock), folder.stat()):
                     break
@@ -128,12 +134,23 @@ def _open(folder: Path) -> int:
             f"/metrics needs a folder for what the workers count, but {folder} cannot be written: "
             f"{error.strerror}. Name another in {FOLDER_VARIABLE}."
         ) from None
-    if os.fstat(lock).st_uid != os.getuid():
+    found = os.fstat(lock)
+    if found.st_uid != os.getuid() or found.st_mode & 0o022:
         raise ImproperlyConfigured(
             f"/metrics needs a folder of the server's own user, but {folder} belongs to somebody "
-            f"else. Name another in {FOLDER_VARIABLE}."
+            f"else, or others may write there. Name another in {FOLDER_VARIABLE}."
         )
     return lock
+
+
+def _forget_the_dead(folder: Path, lock: int) -> None:
+    """Remove what processes of before have left, if no server is running: reading it takes time."""
+    with suppress(BlockingIOError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for file in folder.glob("*_*.db"):
+            pid = file.stem.rpartition("_")[2]
+            if pid.isdigit() and not _is_running(int(pid)):
+                file.unlink(missing_ok=True)
 
 
 def _library(folder: Path) -> Any:

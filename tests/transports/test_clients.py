@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import math
 import weakref
 from typing import Any
 
@@ -67,6 +68,23 @@ async def test_quiet_clients_are_looked_at_as_seldom_as_they_want(
         clients.add(later)
         await later.checks.get()
         assert quiet.checks.empty()
+
+
+@pytest.mark.parametrize("seconds", [math.inf, math.nan])
+async def test_client_of_whom_nothing_is_ever_due_keeps_nobody_from_being_looked_at(
+    monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    monkeypatch.setattr(module, "CHECK_SECONDS", 0.02)
+    monkeypatch.setattr(module, "TICK_SECONDS", 0.01)
+    async with Clients(10, Authentication(DjangoSessions())) as clients, asyncio.timeout(10):
+        endless, other = Client(), Client()
+        endless.seconds = seconds
+        for client in (endless, other):
+            clients.add(client)
+        await endless.checks.get()
+        for _ in range(3):
+            await other.checks.get()
+        clients.discard(endless)
 
 
 async def test_unsent_messages_are_dropped_with_the_connection() -> None:

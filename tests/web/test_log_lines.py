@@ -172,7 +172,7 @@ def test_a_client_cannot_write_lines_of_its_own() -> None:
     to_line = LineFormatter("{levelname}: {message}", style="{")
     to_json = JSONFormatter()
     record = logging.makeLogRecord(
-        {"levelname": "INFO", "msg": "origin %s", "args": ("x\nERROR: y\r",)}
+        {"levelname": "INFO", "msg": "origin %s", "args": ("x\nERROR: y\r\x1b[2Kü",)}
     )
-    assert to_line.format(record) == r"INFO: origin x\nERROR: y\r"
-    assert r'"message": "origin x\nERROR: y\r"' in to_json.format(record)
+    assert to_line.format(record) == r"INFO: origin x\nERROR: y\r\x1b[2Kü"
+    assert r'"message": "origin x\nERROR: y\r\u001b[2K\u00fc"' in to_json.format(record)

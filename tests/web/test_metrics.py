@@ -11,10 +11,12 @@ from pathlib import Path
 import httpx
 import pytest
 from django.contrib.auth.models import User
+from django.core.exceptions import ImproperlyConfigured
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.histogram import Histogram
 from app.web.catalogue import METRICS
+from app.web.worker_files import open_folder
 from tests.clients import get, post
 from tests.conftest import StartServer
 from tests.items.models import Item
@@ -122,6 +124,35 @@ def test_folder_that_cannot_be_written_is_explained(database_url: str, tmp_path:
         assert f"but {folder} cannot be written" in server.log
 
 
+def test_what_dead_workers_have_left_is_forgotten_when_nobody_runs(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    files = {pid: tmp_path / f"counter_{pid}.db" for pid in (ended.pid, os.getpid())}
+    for file in files.values():
+        file.touch()
+    tmp_path.chmod(0o700)
+    first = open_folder(tmp_path, follows_links=True)
+    assert list(tmp_path.glob("*.db")) == [files[os.getpid()]]
+    # Another worker of the same server leaves what is counted.
+    files[ended.pid].touch()
+    second = open_folder(tmp_path, follows_links=True)
+    assert files[ended.pid].exists()
+    for lock in (first, second):
+        os.close(lock)
+
+
+def test_folder_that_others_may_have_put_there_is_refused(tmp_path: Path) -> None:
+    folder, link = tmp_path / "folder", tmp_path / "link"
+    folder.mkdir(mode=0o700)
+    link.symlink_to(folder)
+    with pytest.raises(ImproperlyConfigured, match="cannot be written"):
+        open_folder(link, follows_links=False)
+    os.close(open_folder(link, follows_links=True))
+    folder.chmod(0o777)
+    with pytest.raises(ImproperlyConfigured, match="others may write there"):
+        open_folder(folder, follows_links=False)
+
+
 async def test_metrics_that_are_off_are_not_there(guarded_server: Server) -> None:
     assert (await get(guarded_server, "/metrics")).status_code == 404
 
@@ -134,6 +165,7 @@ from django.conf import settings
 settings.configure()
 from app.web import worker_files
 from app.web.catalogue import METRICS
+from app.web.worker_files import open_folder
 from app.web.measurements import Measurement
 folder = Path(sys.argv[2])
 worker_files.default_folder = lambda: folder
