@@ -29,6 +29,7 @@ MODEL = Model(
         follow=0.02,
         busy_look=1.2,
         own_change=0.6,
+        write=0,
     ),
     database=Costs(
         shared_change=0.8,
@@ -38,6 +39,7 @@ MODEL = Model(
         follow=0.03,
         busy_look=0.7,
         own_change=0.4,
+        write=0.1,
     ),
     equal_kb=27,
     own_kb=50,
@@ -113,7 +115,7 @@ def test_million_needs_workers_by_connections_and_by_work() -> None:
     worked = 100 * 1.5 + 900_000 * 0.01 + following + busy_looks * 1.2 + 1000 * 0.6
     assert few.worker_cores == pytest.approx(worked / 1e3)
     assert few.feed_cores == pytest.approx(100 * (50 * 0.3 + 1000 * 0.03) / 1e3)
-    queried = 100 * 0.8 + 0.3 + busy_looks * 0.7 + 1000 * 0.4
+    queried = 100 * 0.8 + 0.3 + busy_looks * 0.7 + 1000 * (0.4 + 0.1)
     assert few.query_cores == pytest.approx(queried / 1e3)
     # Twenty times as many changes are work for more than these hundred.
     many = demand(MODEL, Population(1_000_000, own_changes_a_second=0.2))

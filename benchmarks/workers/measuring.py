@@ -203,7 +203,8 @@ def loads(*, is_quick: bool) -> Iterator[Load]:
         for workers in (1, 2, 4):
             yield Load("own", workers, 1000, pace * 4, pace)
     for pace in (50, 1000):
-        yield Load("elsewhere", 2, 100, pace * 5, pace)
+        for workers in (1, 4):
+            yield Load("elsewhere", workers, 100, pace * 5, pace)
     for workers in (1, 2):
         yield Load("all", workers, 1000, 1, 1)
     # What the model has to foretell from all that is above.

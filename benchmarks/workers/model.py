@@ -39,6 +39,8 @@ class Costs:
     """For a look that finds something for one of the worker's own viewers."""
     own_change: float
     """For a change that concerns one viewer, where that one is."""
+    write: float
+    """For such a change itself, whoever is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +157,9 @@ def _cores(costs: Costs, population: Population, workers: int) -> float:
     pace, shared = population.changes_a_second, population.shared_changes_a_second
     messages = (population.subscribers - population.own) * shared
     alone = shared * (workers * costs.shared_change + costs.shared_write) + messages * costs.message
-    own = workers * _busy_looks(pace / workers) * costs.busy_look + pace * costs.own_change
+    own = workers * _busy_looks(pace / workers) * costs.busy_look + pace * (
+        costs.own_change + costs.write
+    )
     return (alone + own) / 1e3 + _following(costs, population, workers)
 
 
@@ -168,11 +172,11 @@ def _times(point: Point) -> list[float]:
     """How often each of the costs arises for one change of the point."""
     workers, pace = point.workers, point.changes_a_second
     if point.kind == "equal":
-        return [workers, 1, point.subscribers, 0, 0, 0, 0]
+        return [workers, 1, point.subscribers, 0, 0, 0, 0, 0]
     following = [workers * min(LOOKS, pace) / pace, workers]
     if point.kind == "elsewhere":
-        return [0, 0, 0, *following, 0, 0]
-    return [0, 0, 0, *following, workers * _busy_looks(pace / workers) / pace, 1]
+        return [0, 0, 0, *following, 0, 0, 1]
+    return [0, 0, 0, *following, workers * _busy_looks(pace / workers) / pace, 1, 1]
 
 
 def _values(costs: Costs) -> list[float]:
@@ -184,6 +188,7 @@ def _values(costs: Costs) -> list[float]:
         costs.follow,
         costs.busy_look,
         costs.own_change,
+        costs.write,
     ]
 
 
@@ -194,8 +199,8 @@ def _fit(points: Sequence[Point], measured: Sequence[float], *, has_messages: bo
         [time / took for time in _times(point)]
         for point, took in zip(points, measured, strict=True)
     ]
-    # A write without any worker is the database's, and messages are the workers'.
-    columns = [0, 2, 3, 4, 5, 6] if has_messages else [0, 1, 3, 4, 5, 6]
+    # Writes are the database's, and messages are the workers'.
+    columns = [0, 2, 3, 4, 5, 6] if has_messages else [0, 1, 3, 4, 5, 6, 7]
     return Costs(*factors(rows, columns))
 
 

@@ -118,15 +118,38 @@ async def _become(server: Server, wanted: dict[str, int]) -> dict[str, int]:
 
 
 def _database_connections(stage: Stage) -> list[str]:
-    rows = stage.postgresql.primary.execute(
-        "SELECT count(*), count(*) FILTER (WHERE state <> 'idle'), string_agg(query, '; ')"
-        f" FILTER (WHERE state <> 'idle') FROM pg_stat_activity WHERE datname = '{DATABASE}'"
-    )
-    count, busy, queries = rows[0]
-    allowed = MAX_DATABASE_CONNECTIONS * len(stage.site.processes())
-    wrong = []
-    if isinstance(count, int) and count > allowed:
-        wrong.append(f"{count} database connections are open, but at most {allowed} may be")
-    if busy:
-        wrong.append(f"{busy} database connections are at work: {queries}")
+    """What is wrong with the connections to PostgreSQL, when there has been time to end."""
+    ends_at = time.monotonic() + SETTLE_SECONDS
+    while wrong := _wrong_connections(stage):
+        if time.monotonic() > ends_at:
+            break
+        time.sleep(0.2)  # A look of the feed may be under way.
     return wrong
+
+
+def _wrong_connections(stage: Stage) -> list[str]:
+    rows = stage.postgresql.primary.execute(
+        f"SELECT client_port, state, query FROM pg_stat_activity WHERE datname = '{DATABASE}'"
+    )
+    # Of who has given up when packets vanished, PostgreSQL has heard nothing yet.
+    ports = _local_ports()
+    held = [row for row in rows if row[0] in ports]
+    allowed = MAX_DATABASE_CONNECTIONS * len(stage.site.processes())
+    busy = [str(query) for _, state, query in held if state != "idle"]
+    wrong = []
+    if len(held) > allowed:
+        wrong.append(f"{len(held)} database connections are open, but at most {allowed} may be")
+    if busy:
+        wrong.append(f"{len(busy)} database connections are at work: {'; '.join(busy)}")
+    return wrong
+
+
+def _local_ports() -> set[int]:
+    """The ports of this host's open TCP connections, on their own side."""
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "01":
+                found.add(int(fields[1].rpartition(":")[2], 16))
+    return found
