@@ -1,7 +1,6 @@
 """What a server does, all its workers together, in the format that Prometheus reads."""
 
 import asyncio
-import os
 from time import monotonic
 from typing import Final, Self
 
@@ -50,9 +49,7 @@ class Metrics:
     async def __aenter__(self) -> Self:
         """Start. Raise ImproperlyConfigured if the files cannot be written."""
         if self._is_on:
-            # Where prometheus_client itself looks, if the project's settings do not say.
-            named = getattr(settings, FOLDER_VARIABLE, "") or os.environ.get(FOLDER_VARIABLE, "")
-            self._files = WorkerFiles(named)
+            self._files = WorkerFiles(getattr(settings, FOLDER_VARIABLE, ""))
             self._feed.backend.hearing.is_measured = True
             self._tasks = (
                 BackgroundTask(self._sample_always(self._files), name="metrics"),

@@ -31,8 +31,10 @@ class WorkerFiles:
     def __init__(self, folder: str) -> None:
         """Create the folder, by default one for the workers of one supervisor.
 
+        Where it is not named, the environment may have named it for prometheus_client.
         Raise ImproperlyConfigured if it cannot be written or belongs to somebody else.
         """
+        folder = folder or os.environ.get(FOLDER_VARIABLE, "")
         self.folder = Path(folder) if folder else default_folder()
         # A server before this one, in the same process, has named it in the environment.
         self._is_removable = self.folder == default_folder()

@@ -179,8 +179,9 @@ async def test_what_is_not_flushed_is_flushed_for_the_replica(
         # It has to write after the commit, and before the look.
         await under_way.execute("SAVEPOINT before")
         locking = asyncio.create_task(under_way.execute("LOCK live_change"))
+        # A look of the feed may wait behind it, too.
         waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
-        while (await (await writer.execute(waiting)).fetchone()) != (1,):  # noqa: ASYNC110
+        while (await (await writer.execute(waiting)).fetchone()) == (0,):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         await writer.commit()
         await locking
