@@ -1,5 +1,6 @@
 """A server of several processes, and a look at each of them."""
 
+from collections.abc import Iterator
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
@@ -27,12 +28,16 @@ class Workers(Server):
                 target = str(file.readlink())
                 if target.startswith("socket:"):
                     inodes.add(target[8:-1])
-        lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
-        local = f":{self.port:04X}"
-        return sum(
-            fields[1].endswith(local) and fields[3] == "01" and fields[9] in inodes
-            for fields in map(str.split, lines)
-        )
+        return sum(port == self.port and inode in inodes for port, inode in connections())
+
+
+def connections() -> Iterator[tuple[int, str]]:
+    """The open TCP connections of this host: the port at the near end, and the socket's inode."""
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "01":  # established
+                yield int(fields[1].rpartition(":")[2], 16), fields[9]
 
 
 def _command(pid: int) -> bytes:

@@ -13,6 +13,7 @@ from tests.chaos.site import POOL_SIZE
 from tests.chaos.stage import Stage
 from tests.protocols.raw import metrics
 from tests.server import Server
+from tests.workers import connections
 
 SETTLE_SECONDS: Final = 30.0
 MAX_GROWTH_MB: Final = 48
@@ -132,7 +133,7 @@ def _wrong_connections(stage: Stage) -> list[str]:
         f"SELECT client_port, state, query FROM pg_stat_activity WHERE datname = '{DATABASE}'"
     )
     # Of who has given up when packets vanished, PostgreSQL has heard nothing yet.
-    ports = _local_ports()
+    ports = {port for port, _ in connections()}
     held = [row for row in rows if row[0] in ports]
     allowed = MAX_DATABASE_CONNECTIONS * len(stage.site.processes())
     busy = [str(query) for _, state, query in held if state != "idle"]
@@ -142,14 +143,3 @@ def _wrong_connections(stage: Stage) -> list[str]:
     if busy:
         wrong.append(f"{len(busy)} database connections are at work: {'; '.join(busy)}")
     return wrong
-
-
-def _local_ports() -> set[int]:
-    """The ports of this host's open TCP connections, on their own side."""
-    found = set()
-    for table in ("tcp", "tcp6"):
-        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
-            fields = line.split()
-            if fields[3] == "01":
-                found.add(int(fields[1].rpartition(":")[2], 16))
-    return found
